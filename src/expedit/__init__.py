@@ -1,0 +1,33 @@
+"""Large pre-trained vision transformers for dense prediction, faster without any training.
+
+Names are looked up when they are first used, so that ``expedit --help`` does not import torch. No module is called
+like a public function: importing it would hide the function.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .inference import predict
+    from .methods import ACT, METHODS, EViT, Expedit, Pool, ToMe
+    from .models.zoo import load
+    from .prediction import Prediction
+    from .surgery import accelerate
+
+__version__ = "0.1.0"
+
+__all__ = ["ACT", "METHODS", "EViT", "Expedit", "Pool", "Prediction", "ToMe", "accelerate", "load", "predict"]
+
+_HOME = {
+    "accelerate": "surgery",
+    "load": "models.zoo",
+    "predict": "inference",
+    "Prediction": "prediction",
+    **dict.fromkeys(("ACT", "METHODS", "EViT", "Expedit", "Pool", "ToMe"), "methods"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)

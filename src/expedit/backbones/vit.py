@@ -1,0 +1,26 @@
+"""Adapter for our own ViT: it is driven by the engine already, so a method is one more plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from ..core import Anatomy, Plan
+
+
+def anatomy(vit: Any) -> Anatomy:
+    """What methods may know of ``expedit.models.ViT``."""
+    return Anatomy(depth=len(vit.blocks), prefix=1, heads=vit.heads, head_dim=vit.width // vit.heads)
+
+
+def install(vit: Any, plan: Plan) -> nn.Module:
+    """``vit`` with ``plan`` in its place; kernels with tensors move and convert with it."""
+    vit.plan = plan
+    vit.kernels = nn.ModuleList(kernel for kernel in plan.attend.values() if isinstance(kernel, nn.Module))
+    return vit
+
+
+def is_cut(vit: Any) -> bool:
+    """Whether a method is at work already."""
+    return vit.plan != Plan()

@@ -1,0 +1,153 @@
+"""Token lattices, the map that reads many tokens off few, and the residual stream that carries both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Grid(NamedTuple):
+    """A lattice of tokens, row-major with y outer: token ``y * w + x`` sits at row ``y``, column ``x``."""
+
+    h: int
+    w: int
+
+    @property
+    def length(self) -> int:
+        """Number of tokens on the lattice."""
+        return self.h * self.w
+
+
+@dataclass(frozen=True)
+class TokenMap:
+    """How N tokens are read off M reduced ones. Data only: it can be applied, drawn, counted and composed.
+
+    Attributes:
+        index: ``(b, n, k)`` int64, the reduced tokens that each of the N tokens reads.
+        weight: ``(b, n, k)`` float, how much it reads of each; ``None`` means k == 1 and weight 1 (copy back).
+        length: M, from shapes and settings, never from data.
+        grid: lattice of the M tokens; ``None`` once they left it.
+    """
+
+    index: Tensor
+    weight: Tensor | None
+    length: int
+    grid: Grid | None = None
+
+    def __post_init__(self) -> None:
+        if self.index.dim() != 3:
+            raise ValueError(f"TokenMap: expected index of shape (b, n, k), got {tuple(self.index.shape)}")
+        if self.weight is None and self.index.shape[2] != 1:
+            raise ValueError(f"TokenMap: a map without weights reads one token each, got k = {self.index.shape[2]}")
+        if self.weight is not None and self.weight.shape != self.index.shape:
+            raise ValueError(
+                f"TokenMap: expected weight of shape {tuple(self.index.shape)}, got {tuple(self.weight.shape)}"
+            )
+
+    def up(self, y: Tensor) -> Tensor:
+        """Read values of all N tokens off the M reduced ones: ``(b, m, c) -> (b, n, c)``, features or logits."""
+        if y.shape[1] != self.length:
+            raise ValueError(f"TokenMap.up: expected {self.length} reduced tokens, got {y.shape[1]}")
+        if self.weight is None:
+            return y.gather(1, self.index.expand(-1, -1, y.shape[2]))
+        return torch.bmm(self.matrix(y.dtype), y)
+
+    def down(self, x: Tensor) -> Tensor:
+        """Mean over the tokens that read each reduced one, ``(b, n, c) -> (b, m, c)``; zero where nobody reads it.
+
+        With weights the mean is weighted by them. Use it for companions of the tokens: RoPE tables, positions, masks.
+        """
+        if self.weight is None:
+            target = self.index.expand(-1, -1, x.shape[2])
+            total = x.new_zeros(x.shape[0], self.length, x.shape[2])
+            return total.scatter_reduce(1, target, x, "mean", include_self=False)
+        weight = self.matrix(torch.float32).transpose(1, 2)
+        mass = weight.sum(2, keepdim=True)
+        mean = torch.bmm(weight / torch.where(mass > 0, mass, 1.0), x.float())
+        return mean.to(x.dtype)
+
+    def matrix(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Write the map out as a dense matrix ``(b, n, m)``, so that ``up(y)`` is ``matrix() @ y``."""
+        b, n, _ = self.index.shape
+        weight = torch.ones_like(self.index, dtype=dtype) if self.weight is None else self.weight.to(dtype)
+        dense = weight.new_zeros(b, n, self.length)
+        return dense.scatter_add(2, self.index, weight)
+
+    def owner(self) -> Tensor:
+        """The reduced token each token reads most, ``(b, n)`` int64: the clusters as a picture."""
+        if self.weight is None:
+            return self.index[:, :, 0]
+        return self.index.gather(2, self.weight.argmax(2, keepdim=True))[:, :, 0]
+
+
+class Opened(NamedTuple):
+    """A reduction that the stream still has to undo at position ``stop``; ``grid`` is the lattice to return to."""
+
+    map: TokenMap
+    stop: int
+    grid: Grid | None
+    side: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The residual stream between two steps.
+
+    Attributes:
+        x: ``(b, p + n, c)``. The first ``prefix`` tokens (class, register, query tokens) are never reduced.
+        prefix: p.
+        grid: lattice of the n tokens, ``None`` once they left it.
+        side: per-token companions ``(b, n, ·)``; they travel through ``TokenMap.down``.
+        opened: reductions still to be undone, outermost first.
+    """
+
+    x: Tensor
+    prefix: int
+    grid: Grid | None
+    side: Mapping[str, Tensor] = field(default_factory=dict)
+    opened: tuple[Opened, ...] = ()
+
+    @property
+    def tokens(self) -> Tensor:
+        """The reducible tokens ``(b, n, c)``, prefix left out."""
+        return self.x[:, self.prefix :]
+
+    def reduced(self, tokens: Tensor, token_map: TokenMap, stop: int) -> Stream:
+        """The stream with ``tokens`` ``(b, m, c)`` in place of its own, to be undone at position ``stop``."""
+        return replace(
+            self,
+            x=torch.cat((self.x[:, : self.prefix], tokens), 1),
+            grid=token_map.grid,
+            side={name: token_map.down(value) for name, value in self.side.items()},
+            opened=(*self.opened, Opened(token_map, stop, self.grid, self.side)),
+        )
+
+    def restored(self, position: int) -> Stream:
+        """The stream with every reduction undone whose span stops at or before ``position``, innermost first."""
+        stream = self
+        while stream.opened and stream.opened[-1].stop <= position:
+            token_map, _, grid, side = stream.opened[-1]
+            x = torch.cat((stream.x[:, : self.prefix], token_map.up(stream.tokens)), 1)
+            stream = replace(stream, x=x, grid=grid, side=side, opened=stream.opened[:-1])
+        return stream
+
+
+def to_map(tokens: Tensor, grid: Grid) -> Tensor:
+    """``(b, n, c)`` tokens as a feature map ``(b, c, h, w)``, a view."""
+    return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
+
+
+def to_tokens(feature_map: Tensor) -> Tensor:
+    """``(b, c, h, w)`` feature map as ``(b, h * w, c)`` tokens."""
+    return feature_map.flatten(2).transpose(1, 2)
+
+
+def pad_to_multiple(feature_map: Tensor, multiple: Grid) -> Tensor:
+    """Zeros at the right and the bottom of ``(b, c, h, w)`` until both sides divide by ``multiple``."""
+    h, w = feature_map.shape[2:]
+    return F.pad(feature_map, (0, -w % multiple.w, 0, -h % multiple.h))

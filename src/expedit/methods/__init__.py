@@ -1,0 +1,12 @@
+"""One file per method; each knows no backbone."""
+
+from ..core import Method
+from .act import ACT
+from .evit import EViT
+from .expedit import Expedit
+from .pool import Pool
+from .tome import ToMe
+
+METHODS: dict[str, type[Method]] = {"expedit": Expedit, "evit": EViT, "tome": ToMe, "act": ACT, "pool": Pool}
+
+__all__ = ["ACT", "METHODS", "EViT", "Expedit", "Pool", "ToMe"]

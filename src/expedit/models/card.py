@@ -1,0 +1,62 @@
+"""What a model must tell beside its weights: what its classes are and how its images were prepared."""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass
+from typing import Literal
+
+Task = Literal["semantic", "panoptic", "instance", "video"]
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Card:
+    """The inference protocol a model was made for.
+
+    Attributes:
+        task: what ``expedit.predict`` makes of it.
+        classes: class names by index.
+        palette: RGB colours by class index, 0..255.
+        mean, std: of the pixels, RGB, on the 0..255 scale: ``(pixel - mean) / std``.
+        resize: (long max, short max) in pixels; an image is scaled by ``min(long max / long, short max / short)``.
+            ``None`` takes images as they are.
+        crop: side of the sliding window in pixels, ``None`` for whole images.
+        stride: its step in pixels.
+        resampling: "opencv" (bilinear without antialias, the Segmenter protocol) or "pillow" (antialiased).
+        things: class indices that are things, where the task tells things from stuff.
+        source: where the weights come from.
+    """
+
+    task: Task
+    classes: tuple[str, ...]
+    palette: tuple[Color, ...]
+    mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    std: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    resize: tuple[int, int] | None = None
+    crop: int | None = None
+    stride: int | None = None
+    resampling: Literal["opencv", "pillow"] = "opencv"
+    things: tuple[int, ...] = ()
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.palette) != len(self.classes):
+            raise ValueError(f"palette: expected {len(self.classes)} colours, one per class, got {len(self.palette)}")
+        if (self.crop is None) != (self.stride is None):
+            raise ValueError(f"crop and stride belong together, got {self.crop} and {self.stride}")
+
+
+def generic_card(classes: int, crop: int) -> Card:
+    """The Segmenter protocol with numbered classes, for weights that come without a card."""
+    names = tuple(f"class {index}" for index in range(classes))
+    return Card("semantic", names, distinct_colors(classes), resize=(4 * crop, crop), crop=crop, stride=crop)
+
+
+def distinct_colors(count: int) -> tuple[Color, ...]:
+    """``count`` colours that neighbours in the list tell apart: golden-angle hues at alternating value."""
+    colors = []
+    for index in range(count):
+        r, g, b = colorsys.hsv_to_rgb(index * 0.61803 % 1, 0.55 + 0.15 * (index % 3), 0.95 - 0.2 * (index % 2))
+        colors.append((round(255 * r), round(255 * g), round(255 * b)))
+    return tuple(colors)

@@ -1,0 +1,60 @@
+"""``"tome(ratio=0.3)"`` and back: ``repr`` of a method is its spec string."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import fields
+from difflib import get_close_matches
+
+from .core import Method
+from .methods import METHODS
+
+
+def parse(spec: str | Method) -> Method:
+    """A method from its spec string, such as ``"expedit(alpha=10, grid=(28, 28))"``; a method passes through.
+
+    Arguments are Python literals and nothing is evaluated. Names are not case-sensitive.
+
+    Raises:
+        ValueError: unknown method, unknown or repeated setting, not a literal, value out of range; the message names
+            what is accepted.
+    """
+    if isinstance(spec, Method):
+        return spec
+    name, call = _split(spec)
+    if name not in METHODS:
+        close = get_close_matches(name, METHODS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"unknown method {name!r}: expected one of {', '.join(METHODS)}{hint}")
+    method = METHODS[name]
+    accepted = [field.name for field in fields(method)]  # type: ignore[arg-type]
+    signature = f"{name}({', '.join(accepted)})"
+    if call.args:
+        raise ValueError(f"{spec!r}: settings are given by name, as in {signature}")
+    settings = {}
+    for keyword in call.keywords:
+        if keyword.arg not in accepted:
+            raise ValueError(f"{spec!r}: unknown setting {keyword.arg!r}; accepted are {signature}")
+        try:
+            settings[keyword.arg] = ast.literal_eval(keyword.value)
+        except ValueError:
+            raise ValueError(
+                f"{spec!r}: expected a literal for {keyword.arg!r}, got {ast.unparse(keyword.value)}"
+            ) from None
+    try:
+        return method(**settings)
+    except ValueError as error:
+        raise ValueError(f"{spec!r}: {error}") from None
+
+
+def _split(spec: str) -> tuple[str, ast.Call]:
+    """Lower-case name and call node of a spec; a bare name is a call without arguments."""
+    try:
+        node = ast.parse(spec.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        node = None
+    if isinstance(node, ast.Name):
+        node = ast.Call(node, [], [])
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        raise ValueError(f"{spec!r} is not a method: expected a name with settings, as in 'tome(ratio=0.3)'")
+    return node.func.id.lower(), node
