@@ -1,0 +1,37 @@
+"""``expedit list``."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """No arguments: the lists are short."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print models, architectures and methods with their settings."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..methods import METHODS
+    from ..models.zoo import ARCHITECTURES, SHIPPED
+
+    models = Table("model", "weights", title="Models", title_justify="left")
+    for name in SHIPPED:
+        models.add_row(name, "ship with the package")
+    for name in ARCHITECTURES:
+        models.add_row(name, "yours: give the path of a checkpoint")
+    methods = Table("method", "settings and defaults", title="Methods", title_justify="left")
+    for name, method in METHODS.items():
+        methods.add_row(name, _settings(method()))
+    console = Console()
+    console.print(models)
+    console.print(methods)
+    return 0
+
+
+def _settings(method: object) -> str:
+    from dataclasses import fields
+
+    return ", ".join(f"{f.name}={getattr(method, f.name)!r}" for f in fields(method))  # type: ignore[arg-type]
