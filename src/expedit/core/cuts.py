@@ -97,6 +97,8 @@ class Method:
     """
 
     headline: ClassVar[tuple[str, ...]] = ()
+    static: ClassVar[bool] = True
+    """Whether token counts are a function of shapes and settings alone."""
 
     def cuts(self, net: Anatomy) -> Sequence[Cut]:
         """Where and how this method cuts into ``net``; ValueError says which setting does not fit it."""

@@ -31,6 +31,7 @@ class ACT(Method):
     """
 
     headline: ClassVar[tuple[str, ...]] = ("query_hashes",)
+    static: ClassVar[bool] = False
 
     query_hashes: int = 24
     seed: int = 0

@@ -1,0 +1,113 @@
+"""Slow, literal twins of the operators, written from the specification and independent of the library's code."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+
+def cluster(x, grid, cells, iterations, neighbourhood, temperature):
+    """(P, D) tokens, loops over tokens and centres, spec (b) step by step."""
+    (H, W), (h, w) = grid, cells
+    image = x.double().reshape(H, W, -1)
+    centres = []
+    for j in range(h):
+        for i in range(w):
+            rows = slice(j * H // h, math.ceil((j + 1) * H / h))
+            columns = slice(i * W // w, math.ceil((i + 1) * W / w))
+            centres.append(image[rows, columns].reshape(-1, x.shape[1]).mean(0))
+    centres = torch.stack(centres)
+    radius = neighbourhood // 2
+    for _ in range(iterations):
+        total = torch.zeros_like(centres)
+        mass = torch.zeros(h * w, dtype=torch.double)
+        for y in range(H):
+            for z in range(W):
+                row, column = y * h // H, z * w // W
+                near = [
+                    j * w + i
+                    for j in range(max(row - radius, 0), min(row + radius, h - 1) + 1)
+                    for i in range(max(column - radius, 0), min(column + radius, w - 1) + 1)
+                ]
+                share = (-temperature * (image[y, z] - centres[near]).square().sum(1)).softmax(0)
+                mass[near] += share
+                total[near] += share[:, None] * image[y, z]
+        centres = total / mass[:, None].clamp_min(1e-16)
+    return centres
+
+
+def reconstruct(x, centres, values, top_k, temperature, normalize="l2"):
+    """(P, D) tokens, (K, D) centres, (K, E) values, spec (c) row by row."""
+    rows = []
+    for token in x.double():
+        weight = (-temperature * (token - centres.double()).square().sum(1)).exp()
+        threshold = weight.sort(descending=True).values[top_k - 1]
+        weight = torch.where(weight >= threshold, weight, torch.zeros_like(weight))
+        norm = weight.square().sum().sqrt() if normalize == "l2" else weight.sum()
+        rows.append((weight / norm.clamp_min(1e-12)) @ values.double())
+    return torch.stack(rows)
+
+
+def evit(x, score, keep_rate, fuse):
+    """(n, c) tokens and their class attention: kept tokens in order, fused one, and nearest-kept copy index."""
+    n = len(x)
+    keep = math.ceil(keep_rate * n)
+    order = sorted(range(n), key=lambda i: -score[i].item())
+    kept, dropped = order[:keep], order[keep:]
+    small = [x[i] for i in kept]
+    if fuse:
+        small.append(sum(x[i] * score[i] for i in dropped))
+    source = {token: place for place, token in enumerate(kept)}
+    for token in dropped:
+        distances = [(x[token] - x[other]).double().square().sum().item() for other in kept]
+        source[token] = distances.index(min(distances))
+    return torch.stack(small), torch.tensor([source[i] for i in range(n)])
+
+
+def tome(y, ratio):
+    """(N, c) normed sequence with the class token first: merged sequence and the un-merge index, spec (e)."""
+    n = len(y)
+    r = min(int(n * ratio), (n - 1) // 2)
+    unit = y / y.norm(dim=1, keepdim=True).clamp_min(1e-8)
+    sources, targets = list(range(0, n, 2)), list(range(1, n, 2))
+    best = {}
+    for a in sources:
+        scores = [(unit[a] @ unit[b]).item() for b in targets]
+        best[a] = (-math.inf, None) if a == 0 else max((s, -k) for k, s in enumerate(scores))
+    merged = sorted((a for a in sources if a), key=lambda a: -best[a][0])[:r]
+    stays = [a for a in sources if a not in merged]
+    members = {b: [b] for b in targets}
+    for a in merged:
+        members[targets[-best[a][1]]].append(a)
+    small = [y[a] for a in stays] + [y[members[b]].mean(0) for b in targets]
+    place = {a: k for k, a in enumerate(stays)}
+    place |= {m: len(stays) + k for k, b in enumerate(targets) for m in members[b]}
+    return torch.stack(small), torch.tensor([place[i] for i in range(n)])
+
+
+def act(q, k, v, projection, bias):
+    """(heads, N, d) scaled queries, keys, values: grouping by packed code, spec (f), one head at a time."""
+    out = torch.empty_like(v)
+    for head in range(len(q)):
+        cells = torch.floor((q[head] @ projection + bias) / 8).long()
+        cells = cells - cells.min(0).values
+        codes = []
+        for row in cells.tolist():
+            code = sum(cell << (2 * place) for place, cell in enumerate(row)) % (1 << 64)
+            codes.append(code - (1 << 64) if code >= 1 << 63 else code)
+        for code in set(codes):
+            members = [i for i, other in enumerate(codes) if other == code]
+            centre = q[head, members].mean(0)
+            out[head, members] = (centre @ k[head].T).softmax(0) @ v[head]
+    return out
+
+
+def attention(q, k, v):
+    """(..., N, d) plain softmax attention."""
+    return ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).softmax(-1) @ v
+
+
+def nearest_labels(grid, cells):
+    """Initial labels as the official code makes them: nearest up-sampling of the index map."""
+    index = torch.arange(cells[0] * cells[1], dtype=torch.float32).reshape(1, 1, *cells)
+    return F.interpolate(index, size=tuple(grid), mode="nearest").long().flatten()

@@ -1,0 +1,221 @@
+"""Laws that hold for every method on every backbone: written once, run over all pairs."""
+
+import copy
+
+import pytest
+import torch
+
+from expedit import ACT, EViT, Expedit, Pool, ToMe, accelerate
+from expedit.core import Grid, Plan, mlp
+from expedit.methods.evit import Attentive
+from expedit.methods.expedit import Clusters
+from expedit.methods.pool import Averages
+from expedit.methods.tome import Merged
+from expedit.models import Segmenter, ViT
+
+SIZES = {"image_size": (48, 64), "patch": 8, "width": 32, "depth": 5, "heads": 4}  # 6 x 8 tokens
+
+BACKBONES = {"vit": lambda: ViT(**SIZES), "segmenter": lambda: Segmenter(classes=5, head_layers=1, **SIZES)}
+
+METHODS = {
+    "expedit": Expedit(alpha=2, grid=(4, 5), top_k=6),
+    "expedit-features": Expedit(alpha=1, grid=(3, 5), top_k=-1, normalize="l1", restore="features"),
+    "evit": EViT(keep_rate=0.6, layers=(1, 2, 4)),
+    "evit-read-3": EViT(keep_rate=0.6, layers=(1, 3), fuse=False, top_k=3),
+    "tome": ToMe(ratio=0.3),
+    "act": ACT(query_hashes=6),
+    "pool": Pool(alpha=2, grid=(4, 5)),
+}
+FULL_BUDGET = {
+    "expedit": Expedit(alpha=2, grid=(6, 8)),
+    "evit": EViT(keep_rate=1.0, layers=(1, 2)),
+    "tome": ToMe(ratio=0.0),
+    "pool": Pool(alpha=2, grid=(6, 8)),
+}
+STATIC = [name for name, method in METHODS.items() if method.static]
+
+every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+every_backbone = pytest.mark.parametrize("backbone", BACKBONES)
+
+
+def build(backbone):
+    torch.manual_seed(3)
+    model = BACKBONES[backbone]().eval()
+    for parameter in model.parameters():  # far from the tame start of training: methods must see structure
+        parameter.data += 0.15 * torch.randn_like(parameter)
+    return model
+
+
+def images(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(4))
+
+
+@every_backbone
+@torch.inference_mode()
+def test_no_cuts_is_the_untouched_model(backbone):
+    """The engine with the empty plan against blocks called one after the other."""
+    model = build(backbone)
+    vit = model if backbone == "vit" else model.encoder
+    x = vit.embed(images(2, 3, 48, 64)).x
+    for block in vit.blocks:
+        x = block(x)
+    want = vit.norm(x)
+    assert torch.allclose(vit.encode(images(2, 3, 48, 64))[0].x, want, atol=1e-5)
+
+
+@every_backbone
+@pytest.mark.parametrize("method", FULL_BUDGET.values(), ids=FULL_BUDGET)
+@torch.inference_mode()
+def test_full_budget_is_the_untouched_model(backbone, method):
+    model, image = build(backbone), images(2, 3, 48, 64)
+    assert torch.allclose(accelerate(model, method)(image), model(image), atol=2e-5)
+
+
+@every_backbone
+@every_method
+@torch.inference_mode()
+def test_a_method_changes_the_result(backbone, method):
+    """Or every other law here would hold for an engine that forgets the cuts."""
+    model, image = build(backbone), images(1, 3, 48, 64)
+    assert (accelerate(model, method)(image) - model(image)).abs().max() > 1e-3
+
+
+@every_backbone
+@every_method
+@torch.inference_mode()
+def test_batch_mates_and_their_order_do_not_matter(backbone, method):
+    fast, batch = accelerate(build(backbone), method), images(4, 3, 48, 64)
+    together = fast(batch)
+    assert torch.allclose(together, torch.cat([fast(image[None]) for image in batch]), atol=1e-4)
+    order = torch.tensor([2, 0, 3, 1])
+    assert torch.allclose(fast(batch[order]), together[order], atol=1e-4)
+
+
+def token_counts(model, image):
+    """Length of the sequence that enters every attention."""
+    vit = model if isinstance(model, ViT) else model.encoder
+    counts = []
+    hooks = [
+        block.attn.register_forward_pre_hook(lambda _, inputs: counts.append(inputs[0].shape[1]))
+        for block in vit.blocks
+    ]
+    model(image)
+    for hook in hooks:
+        hook.remove()
+    return counts
+
+
+@every_backbone
+@pytest.mark.parametrize("name", STATIC)
+@torch.inference_mode()
+def test_token_counts_come_from_shapes_and_settings(backbone, name):
+    fast = accelerate(build(backbone), METHODS[name])
+    counts = token_counts(fast, images(2, 3, 48, 64))
+    assert counts == token_counts(fast, torch.zeros(2, 3, 48, 64))
+    assert counts == token_counts(fast, 50 * torch.rand(2, 3, 48, 64))
+    assert min(counts) < 49
+
+
+def test_act_declares_that_it_is_not_static():
+    assert not ACT().static
+    assert all(method.static for method in METHODS.values() if not isinstance(method, ACT))
+
+
+@every_backbone
+@every_method
+@torch.inference_mode()
+def test_deterministic(backbone, method):
+    model, image = build(backbone), images(2, 3, 48, 64)
+    assert torch.equal(accelerate(model, method)(image), accelerate(model, method)(image))
+
+
+@every_backbone
+@every_method
+@pytest.mark.parametrize("size", [(48, 64), (41, 67), (96, 40), (33, 129)])
+@torch.inference_mode()
+def test_any_image_size(backbone, method, size):
+    fast, image = accelerate(build(backbone), method), images(1, 3, *size)
+    out = fast(image)
+    expected = size if backbone == "segmenter" else (-(-size[0] // 8), -(-size[1] // 8))
+    assert out.shape[2:] == expected
+    assert out.isfinite().all()
+
+
+@every_backbone
+@every_method
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@torch.inference_mode()
+def test_half_precision_is_finite_and_close(backbone, method, dtype):
+    """Discrete choices (keep, merge, hash) may fall differently for single tokens, so the typical error counts."""
+    model, image = build(backbone), images(1, 3, 48, 64)
+    want = accelerate(model, method)(image)
+    got = accelerate(copy.deepcopy(model).to(dtype), method)(image.to(dtype))
+    assert got.dtype == dtype
+    assert got.isfinite().all()
+    assert ((got.float() - want).abs().median() / want.abs().median()) < 0.1
+
+
+REDUCERS = {
+    "expedit": Clusters(Expedit(grid=(4, 5), top_k=6)),
+    "evit": Attentive(EViT(keep_rate=0.5)),
+    "tome": Merged(0.3, 1),
+    "pool": Averages((4, 5)),
+}
+
+
+@pytest.mark.parametrize("reducer", REDUCERS.values(), ids=REDUCERS)
+def test_reducers_decide_in_fp32(reducer):
+    """The same half-precision tokens, once as they are and once widened: the same choices and weights."""
+    x = (3 * images(2, 48, 32)).bfloat16()
+    guide = images(2, 48).softmax(1) if reducer.guide == "cls_attention" else x
+    wide_guide = guide if reducer.guide == "cls_attention" else x.float()
+    small, token_map = reducer(x, guide, Grid(6, 8))
+    wide, wide_map = reducer(x.float(), wide_guide, Grid(6, 8))
+    assert small.dtype == torch.bfloat16
+    assert torch.equal(token_map.index, wide_map.index)
+    if token_map.weight is not None:
+        assert torch.equal(token_map.weight, wide_map.weight)
+    assert torch.allclose(small.float(), wide, atol=0.05, rtol=0.02)
+
+
+@every_backbone
+@pytest.mark.parametrize("name", STATIC)
+def test_static_methods_compile_to_one_graph(backbone, name):
+    torch._dynamo.reset()
+    fast = accelerate(build(backbone), METHODS[name])
+    image = images(2, 3, 48, 64)
+    with torch.inference_mode():
+        want = fast(image)
+        got = torch.compile(fast, fullgraph=True, backend="aot_eager")(image)
+    assert torch.allclose(got, want, atol=1e-5)
+
+
+@every_backbone
+@every_method
+def test_the_original_stays_and_parameters_are_shared(backbone, method):
+    model, image = build(backbone), images(1, 3, 48, 64)
+    keys = list(model.state_dict())
+    with torch.inference_mode():
+        before = model(image)
+        fast = accelerate(model, method)
+        assert torch.equal(model(image), before)
+    assert type(fast) is type(model)
+    assert fast is not model
+    assert list(model.state_dict()) == list(fast.state_dict()) == keys
+    shared = zip(model.parameters(), fast.parameters(), strict=True)
+    assert all(mine is theirs for mine, theirs in shared)
+    vit = model if backbone == "vit" else model.encoder
+    assert vit.plan == Plan()
+
+
+@every_method
+@torch.inference_mode()
+def test_taps_inside_a_span_are_full_size(method):
+    vit, image = build("vit"), images(2, 3, 48, 64)
+    dense = vit.feature_maps(image, [0, 2, 4])
+    fast = accelerate(vit, method).feature_maps(image, [0, 2, 4])
+    assert [m.shape for m in fast] == [m.shape for m in dense] == [(2, 32, 6, 8)] * 3
+    first_cut = min([*accelerate(vit, method).plan.spans, 2 * 5])
+    if first_cut > mlp(0) and not isinstance(method, (ToMe, ACT)):
+        assert torch.equal(fast[0], dense[0])
+    assert all(m.isfinite().all() for m in fast)

@@ -1,0 +1,116 @@
+"""Who may import whom, read from the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "expedit"
+FILES = sorted(SOURCE.rglob("*.py"))
+STDLIB = sys.stdlib_module_names
+HEAVY = {"cv2", "matplotlib", "transformers", "hotcoco", "jinja2", "scipy"}
+THIRD_PARTY_BACKBONES = {"transformers", "timm"}
+
+
+def imports(path, top_level_only=False):
+    """Absolute names of everything ``path`` imports."""
+    package = ("expedit", *path.relative_to(SOURCE).with_suffix("").parts)
+    tree = ast.parse(path.read_text())
+    lazy = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)}
+    guarded = {
+        id(n)
+        for i in ast.walk(tree)
+        if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.unparse(i.test)
+        for n in ast.walk(i)
+    }
+    for node in ast.walk(tree):
+        if id(node) in guarded or (top_level_only and id(node) in lazy):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level] if node.level else ()
+            if path.name == "__init__.py" and node.level:
+                base = package[: len(package) - 1 - (node.level - 1)]
+            yield ".".join((*base, *(node.module or "").split("."))).strip(".")
+
+
+def third_party(path, **kwargs):
+    roots = {name.split(".")[0] for name in imports(path, **kwargs)}
+    return {root for root in roots if root not in STDLIB and root not in ("expedit", "")}
+
+
+def inside(path):
+    """Our own sub-packages and modules that ``path`` imports, without the leading name."""
+    return {name.split(".")[1] for name in imports(path) if name.startswith("expedit.")}
+
+
+def files_in(*folders):
+    return [p for p in FILES if p.relative_to(SOURCE).parts[0] in folders]
+
+
+def ids(path):
+    return str(path.relative_to(SOURCE))
+
+
+@pytest.mark.parametrize("path", files_in("core"), ids=ids)
+def test_core_imports_torch_only(path):
+    assert third_party(path) <= {"torch"}
+    assert inside(path) <= {"core"}
+
+
+@pytest.mark.parametrize("path", files_in("methods"), ids=ids)
+def test_a_method_knows_torch_and_the_core(path):
+    assert third_party(path) <= {"torch"}
+    assert inside(path) <= {"core", "methods"}
+
+
+@pytest.mark.parametrize("path", files_in("backbones"), ids=ids)
+def test_a_backbone_knows_the_core_and_at_most_one_library(path):
+    assert third_party(path) <= {"torch"} | THIRD_PARTY_BACKBONES
+    assert len(third_party(path) & THIRD_PARTY_BACKBONES) <= 1
+    assert inside(path) <= {"core", "backbones"}
+
+
+@pytest.mark.parametrize("path", files_in("metrics", "data"), ids=ids)
+def test_metrics_and_data_know_neither_models_nor_methods(path):
+    assert inside(path) <= {"metrics", "data"}
+
+
+@pytest.mark.parametrize("path", files_in("models"), ids=ids)
+def test_models_know_no_method(path):
+    assert inside(path) <= {"core", "models", "data", "prediction"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=ids)
+def test_heavy_libraries_are_imported_where_they_are_used(path):
+    assert not third_party(path, top_level_only=True) & HEAVY
+    if "cli" in path.parts:
+        assert not third_party(path, top_level_only=True) & {"torch", "numpy", "rich", "PIL"}
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if "cli" not in p.parts], ids=ids)
+def test_only_the_command_line_prints_and_exits(path):
+    calls = {ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)}
+    assert not calls & {"print", "exit", "sys.exit", "quit", "input"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=ids)
+def test_nothing_is_evaluated(path):
+    tree = ast.parse(path.read_text())
+    calls = {ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+    assert not calls & {"eval", "exec", "pickle.load", "pickle.loads", "yaml.load", "yaml.unsafe_load", "hasattr"}
+    assert "weights_only=False" not in ast.unparse(tree)
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys\nfrom expedit.cli import main, VERBS\n"
+        "for argv in (['--help'], *([verb, '--help'] for verb in VERBS)):\n"
+        "    try: main(argv)\n    except SystemExit as stop: assert stop.code == 0, argv\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
