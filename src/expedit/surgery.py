@@ -30,7 +30,7 @@ def accelerate(model: Model, method: Method | str) -> Model:
     twin = share(model)
     path, adapter = find_backbone(twin)
     backbone = twin.get_submodule(path)
-    if adapter.is_cut(backbone):
+    if adapter.plan(backbone) != Plan():
         raise ValueError("this model is accelerated already; call accelerate() on the original model")
     net = adapter.anatomy(backbone)
     installed = adapter.install(backbone, Plan.of(method.cuts(net), net))

@@ -1,7 +1,8 @@
 """One adapter per backbone family; each knows no method and at most one third-party model library.
 
-An adapter is a module with three functions: ``anatomy(backbone)`` tells what methods may know, ``install(backbone,
-plan)`` returns the backbone with the cuts of ``plan``, ``is_cut(backbone)`` tells whether it has some already.
+An adapter is a module with four functions: ``anatomy(backbone)`` tells what methods may know, ``install(backbone,
+plan)`` returns the backbone with the cuts of ``plan``, ``plan(backbone)`` tells the cuts it has, and
+``branches(backbone)`` lists the modules whose inputs count as tokens.
 """
 
 from types import ModuleType

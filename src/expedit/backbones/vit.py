@@ -21,6 +21,11 @@ def install(vit: Any, plan: Plan) -> nn.Module:
     return vit
 
 
-def is_cut(vit: Any) -> bool:
-    """Whether a method is at work already."""
-    return vit.plan != Plan()
+def plan(vit: Any) -> Plan:
+    """The cuts at work in it."""
+    return vit.plan
+
+
+def branches(vit: Any) -> list[nn.Module]:
+    """All residual branches; the second axis of their input counts tokens."""
+    return [branch for block in vit.blocks for branch in (block.attn, block.mlp)]

@@ -87,6 +87,10 @@ class QueryClusters(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """``(b, heads, n, head_dim)`` each; every query receives the output of its cluster's mean query."""
+        return self.attend(q, k, v)[0]
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """What ``forward`` returns, and the groups ``(b * heads, n)`` it found."""
         scaled = (q * q.shape[-1] ** -0.5).flatten(0, 1)
         group = self.groups(scaled)
         clusters = int(group.max()) + 1
@@ -94,4 +98,4 @@ class QueryClusters(nn.Module):
         centre = scaled.new_zeros(len(scaled), clusters, scaled.shape[2])
         centre = centre.scatter_reduce(1, target, scaled, "mean", include_self=False).unflatten(0, q.shape[:2])
         out = F.scaled_dot_product_attention(centre, k, v, scale=1.0).flatten(0, 1)
-        return out.gather(1, target).unflatten(0, q.shape[:2])
+        return out.gather(1, target).unflatten(0, q.shape[:2]), group

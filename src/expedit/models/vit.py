@@ -116,12 +116,13 @@ class ViT(nn.Module):
         self.patch = patch
         self.width = width
         self.heads = heads
+        self.hidden = hidden or 4 * width
         self.nominal = Grid(image_size[0] // patch, image_size[1] // patch)
         self.interpolation: Interpolation = pos_embed
         self.patch_embed = PatchEmbed(patch, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.nominal.length, width))
-        self.blocks = nn.ModuleList(Block(width, heads, hidden or 4 * width, norm_eps, prefix=1) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width, heads, self.hidden, norm_eps, prefix=1) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=norm_eps)
         self.plan = Plan()
         self.kernels = nn.ModuleList()
