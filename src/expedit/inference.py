@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,17 @@ from torch.nn import functional as F
 
 from .data.transforms import normalised, read_image, resize, scaled_size, to_rgb
 from .models.card import Card
-from .prediction import Prediction
+from .models.postprocess import (
+    Sizes,
+    best_pairs,
+    confident,
+    masks_and_quality,
+    panoptic,
+    rescored,
+    resized,
+    semantic_scores,
+)
+from .prediction import Prediction, Segment
 
 STRIP = 1 << 25
 """Most logits that are resized to the image's own size at a time, so that memory does not grow with the photograph."""
@@ -30,9 +41,9 @@ def predict(model: nn.Module, image: str | Path | Image.Image | np.ndarray, *, w
         FileNotFoundError, ValueError: the image cannot be read, or the method does not fit its size.
     """
     card: Card = model.card  # type: ignore[assignment]
-    pixels = _pixels(image)
-    labels = semantic_labels(model, pixels, card, window_batch)
-    return Prediction("semantic", card.classes, card.palette, labels.cpu().numpy())
+    if (card.output, card.task) not in PREDICTORS:
+        raise ValueError(f"there is no {card.task} protocol for a model that returns logits of its {card.output}")
+    return PREDICTORS[card.output, card.task](model, _pixels(image), card, window_batch)
 
 
 def _pixels(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
@@ -45,16 +56,108 @@ def _pixels(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
     return image
 
 
+def semantic_of_pixels(model: nn.Module, image: np.ndarray, card: Card, window_batch: int = 1) -> Prediction:
+    """Class of every pixel from a model that returns class logits of its pixels."""
+    labels = semantic_labels(model, image, card, window_batch)
+    return Prediction("semantic", card.classes, card.palette, labels.cpu().numpy())
+
+
 @torch.inference_mode()
+def semantic_of_queries(model: nn.Module, image: np.ndarray, card: Card, window_batch: int = 1) -> Prediction:
+    """Class of every pixel; the official order: scores at the padded size, then cut and resized."""
+    class_logits, mask_logits, sizes = queries_of(model, image, card)
+    scores = semantic_scores(class_logits, resized(mask_logits, sizes._replace(output=sizes.content)))
+    labels = resized_argmax(scores, sizes.output)
+    return Prediction("semantic", card.classes, card.palette, labels.cpu().numpy())
+
+
+@torch.inference_mode()
+def panoptic_of_queries(model: nn.Module, image: np.ndarray, card: Card, window_batch: int = 1) -> Prediction:
+    """Things and stuff, no two of which overlap."""
+    class_logits, mask_logits, sizes = queries_of(model, image, card)
+    kept = confident(class_logits, card.score_threshold)
+    masks = resized(mask_logits[kept], sizes) if len(kept) else mask_logits.new_zeros(0, *sizes.output)
+    labels, found = panoptic(class_logits[kept], masks, frozenset(card.things), card.overlap_threshold)
+    segments = tuple(Segment(*segment) for segment in found)
+    return Prediction("panoptic", card.classes, card.palette, labels.cpu().numpy(), segments)
+
+
+@torch.inference_mode()
+def instances_of_queries(model: nn.Module, image: np.ndarray, card: Card, window_batch: int = 1) -> Prediction:
+    """Things with overlapping masks, by falling score."""
+    class_logits, mask_logits, sizes = queries_of(model, image, card)
+    pairs = best_pairs(class_logits, card.instances, frozenset(card.things))
+    queries, place = pairs.query.unique(return_inverse=True)
+    masks, quality = masks_and_quality(mask_logits, queries, sizes)
+    score, category, row = rescored(pairs._replace(query=place), quality)
+    segments = tuple(
+        Segment(index, c, s) for index, (c, s) in enumerate(zip(category.tolist(), score.tolist(), strict=True))
+    )
+    return Prediction("instance", card.classes, card.palette, segments=segments, masks=masks[row].cpu().numpy())
+
+
+PREDICTORS: dict[tuple[str, str], Callable[[nn.Module, np.ndarray, Card, int], Prediction]] = {
+    ("pixels", "semantic"): semantic_of_pixels,
+    ("queries", "semantic"): semantic_of_queries,
+    ("queries", "panoptic"): panoptic_of_queries,
+    ("queries", "instance"): instances_of_queries,
+}
+"""How to make a prediction, by what the model returns and the task of its card."""
+
+
+def queries_of(model: nn.Module, image: np.ndarray, card: Card) -> tuple[Tensor, Tensor, Sizes]:
+    """Class logits ``(q, classes + 1)`` and mask logits ``(q, h / 4, w / 4)`` in fp32, and the sizes to resize by.
+
+    Images run one by one: padded to a common size they would change one another's results.
+    """
+    pixels = prepared(image, card)[0]
+    h, w = pixels.shape[2:]
+    padded = F.pad(pixels, (0, -w % card.multiple, 0, -h % card.multiple))
+    weight = next(model.parameters())
+    class_logits, mask_logits = model(padded.to(weight.device, weight.dtype))
+    height, width = padded.shape[2:]
+    return class_logits[0].float(), mask_logits[0].float(), Sizes((height, width), (h, w), image.shape[:2])
+
+
 def semantic_labels(model: nn.Module, image: np.ndarray, card: Card, window_batch: int = 1) -> Tensor:
     """Class index of every pixel ``(H, W)`` int32 of an ``(H, W, 3)`` uint8 RGB image."""
+    return labels_of(model, prepared(image, card), image.shape[:2], card, window_batch)
+
+
+def prepared(image: np.ndarray, card: Card, scales: Sequence[float] = (1.0,)) -> list[Tensor]:
+    """The part of the work that needs no model: one normalised ``(1, 3, h, w)`` fp32 view of the image per scale."""
     h, w = image.shape[:2]
-    if card.resize is not None:
-        image = resize(image, scaled_size(h, w, *card.resize), card.resampling)
+    views = []
+    for scale in scales:
+        if card.resize is None:
+            size = max(int(h * scale + 0.5), 1), max(int(w * scale + 0.5), 1)
+        else:
+            size = scaled_size(h, w, int(card.resize[0] * scale), int(card.resize[1] * scale))
+        views.append(normalised(resize(image, size, card.resampling), card.mean, card.std))
+    return views
+
+
+@torch.inference_mode()
+def labels_of(
+    model: nn.Module,
+    views: Sequence[Tensor],
+    size: tuple[int, int],
+    card: Card,
+    window_batch: int = 1,
+    flip: bool = False,
+) -> Tensor:
+    """Class index of every pixel ``(H, W)`` int32, (height, width) ``size``, of an image ``prepared`` at some scales.
+
+    With several scales, or ``flip`` (each view also mirrored), the means of the softmax maps decide (spec a.3).
+    """
     weight = next(model.parameters())
-    pixels = normalised(image, card.mean, card.std).to(weight.device, weight.dtype)
-    logits = slide(model, pixels, card.crop, card.stride, window_batch)
-    return resized_argmax(logits[0], (h, w))
+    maps = []
+    for view in views:
+        pixels = view.to(weight.device, weight.dtype)
+        maps.append(slide(model, pixels, card.crop, card.stride, window_batch)[0])
+        if flip:
+            maps.append(slide(model, pixels.flip(3), card.crop, card.stride, window_batch)[0].flip(2))
+    return resized_argmax(maps[0], size) if len(maps) == 1 else mean_argmax(maps, size)
 
 
 def slide(model: nn.Module, pixels: Tensor, crop: int | None, stride: int | None, window_batch: int = 1) -> Tensor:
@@ -97,23 +200,31 @@ def starts(length: int, crop: int, stride: int) -> list[int]:
 
 
 def resized_argmax(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Argmax over the classes of bilinearly resized logits: ``(classes, h, w)`` -> ``(H, W)`` int32.
+    """Argmax over the classes of bilinearly resized logits: ``(classes, h, w)`` -> ``(H, W)`` int32."""
+    if logits.shape[1:] == size:
+        return logits.argmax(0).int()
+    return torch.cat([strip.argmax(0).int() for strip in _resized_strips(logits, size)])
 
-    The rows of the result are made in strips: a large photograph never meets all its classes in memory at once.
+
+def mean_argmax(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """Argmax of the mean softmax of bilinearly resized logits: several ``(classes, h, w)`` -> ``(H, W)`` int32."""
+    strips = zip(*(_resized_strips(logits, size) for logits in maps), strict=True)
+    return torch.cat([sum(strip.softmax(0) for strip in together).argmax(0).int() for together in strips])
+
+
+def _resized_strips(logits: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
+    """Rows of the resized logits from top to bottom, ``(classes, some, W)`` each.
+
+    A large photograph never meets all its classes in memory at once.
     """
     classes, h, _ = logits.shape
     height, width = size
-    if logits.shape[1:] == size:
-        return logits.argmax(0).int()
     place = ((torch.arange(height, device=logits.device) + 0.5) * (h / height) - 0.5).clamp(0, h - 1)
     low = place.long()
     far = (place - low)[:, None]
-    labels = torch.empty(size, dtype=torch.int32, device=logits.device)
     step = max(STRIP // (classes * width), 1)
     for first in range(0, height, step):
         rows = slice(first, first + step)
         upper, lower = logits[:, low[rows]], logits[:, (low[rows] + 1).clamp(max=h - 1)]
         strip = torch.lerp(upper, lower, far[rows].to(logits.dtype))
-        strip = F.interpolate(strip[None], size=(strip.shape[1], width), mode="bilinear", align_corners=False)[0]
-        labels[rows] = strip.argmax(0).int()
-    return labels
+        yield F.interpolate(strip[None], size=(strip.shape[1], width), mode="bilinear", align_corners=False)[0]

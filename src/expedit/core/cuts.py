@@ -36,7 +36,7 @@ class Reducer(Protocol):
         """What it wants to be shown beside the tokens: the tokens themselves, the keys or the class attention."""
 
     def __call__(self, x: Tensor, guide: Tensor, grid: Grid | None) -> tuple[Tensor, TokenMap]:
-        """Reduce ``x`` ``(b, n, c)``; ``guide`` is ``(b, n, c)`` for tokens and keys, ``(b, n)`` for class attention."""
+        """Reduce ``x`` ``(b, n, c)``; ``guide``: tokens or keys ``(b, n, c)``, or class attention ``(b, n)``."""
 
 
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]

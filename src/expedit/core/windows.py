@@ -6,22 +6,41 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .cuts import Guide, Reducer
-from .tokens import Grid, TokenMap, pad_to_multiple, to_map
+from .tokens import Grid, TokenMap
+
+
+def grown(grid: Grid, window: Grid) -> Grid:
+    """The smallest lattice of whole windows that holds ``grid``."""
+    return Grid(grid.h + -grid.h % window.h, grid.w + -grid.w % window.w)
+
+
+def edge_padded(tokens: Tensor, grid: Grid, window: Grid) -> Tensor:
+    """``(b, grid.length, c)`` on ``grown(grid, window)``: the last row and the last column are repeated."""
+    whole = grown(grid, window)
+    if whole == grid:
+        return tokens
+    rows = torch.arange(whole.h, device=tokens.device).clamp(max=grid.h - 1)
+    columns = torch.arange(whole.w, device=tokens.device).clamp(max=grid.w - 1)
+    return tokens.unflatten(1, grid)[:, rows[:, None], columns].flatten(1, 2)
 
 
 def partition(tokens: Tensor, grid: Grid, window: Grid) -> Tensor:
     """``(b, grid.length, c) -> (b * windows, window.length, c)``; zeros pad the right and the bottom."""
-    padded = pad_to_multiple(to_map(tokens, grid), window)
-    windows = padded.unfold(2, window.h, window.h).unfold(3, window.w, window.w)
-    return windows.permute(0, 2, 3, 4, 5, 1).flatten(3, 4).flatten(0, 2)
+    lattice = tokens.unflatten(1, grid)
+    whole = grown(grid, window)
+    if whole != grid:
+        lattice = F.pad(lattice, (0, 0, 0, whole.w - grid.w, 0, whole.h - grid.h))
+    windows = lattice.unflatten(2, (-1, window.w)).unflatten(1, (-1, window.h))
+    return windows.transpose(2, 3).flatten(3, 4).flatten(0, 2)
 
 
 def merge(windows: Tensor, grid: Grid, window: Grid) -> Tensor:
     """Inverse of ``partition``: ``(b * windows, window.length, c) -> (b, grid.length, c)``, padding cut off."""
-    rows, columns = -(-grid.h // window.h), -(-grid.w // window.w)
-    tokens = windows.unflatten(0, (-1, rows, columns)).unflatten(3, window)
+    whole = grown(grid, window)
+    tokens = windows.unflatten(0, (-1, whole.h // window.h, whole.w // window.w)).unflatten(3, window)
     lattice = tokens.transpose(2, 3).flatten(3, 4).flatten(1, 2)
     return lattice[:, : grid.h, : grid.w].flatten(1, 2)
 
@@ -55,8 +74,11 @@ class Windowed:
             raise ValueError(
                 f"{name} takes tokens off the lattice; windows need a method that keeps it (Expedit, Pool)"
             )
-        rows, columns = -(-grid.h // self.window.h), -(-grid.w // self.window.w)
-        lattice = Grid(rows * local.grid.h, columns * local.grid.w)
+        whole = grown(grid, self.window)
+        lattice = Grid(
+            whole.h // self.window.h * local.grid.h,
+            whole.w // self.window.w * local.grid.w,
+        )
         place = partition(torch.arange(lattice.length, device=x.device)[None, :, None], lattice, local.grid)[:, :, 0]
         place = place.repeat(x.shape[0], 1)
         index = place[:, None, :].expand(-1, local.index.shape[1], -1).gather(2, local.index)

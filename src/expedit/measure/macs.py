@@ -34,16 +34,18 @@ class Cost:
     clusters: float | None = None
 
 
-def cost(model: Segmenter, method: Method | None, image: tuple[int, int]) -> Cost:
+def cost(model: Segmenter, method: Method | None, image: tuple[int, int], pixels: Tensor | None = None) -> Cost:
     """Count one forward of ``model`` with ``method`` at (height, width) ``image``.
 
     Static methods are counted on the meta device: no weights are needed and nothing is computed. ACT's cost depends on
-    the data: it runs for real, on the model's weights (random ones if it has none) and one seeded noise image.
+    the data: it runs for real, on the model's weights (random ones if it has none) and on ``pixels``
+    ``(1, 3, H, W)``, one seeded noise image unless given.
     """
     static = method is None or method.static
     base = on_meta(model) if static else with_weights(model)
     fast = base if method is None else accelerate(base, method)
-    pixels = noise(image, next(base.parameters()))
+    like = next(base.parameters())
+    pixels = noise(image, like) if pixels is None else pixels.to(like)
     seen = trace(fast, pixels)
     clusters = [float(count) for count in seen.clusters]
     return Cost(

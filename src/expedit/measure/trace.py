@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..core import Grid, Guide, Plan, Reducer, TokenMap
 from ..methods.act import QueryClusters
+from ..models import Segmenter
 from ..surgery import find_backbone, share
 
 
@@ -21,7 +23,12 @@ class Trace:
         maps: token map by position, in the order in which they were made.
         groups: cluster of every query ``(b * heads, n)`` by position (ACT).
         tokens: length of the sequence that entered each branch.
+        prefix: tokens in front that no method reduces.
+        nested: every map speaks of the tokens that the one before left, not of all.
     """
+
+    prefix: int
+    nested: bool
 
     maps: dict[int, TokenMap] = field(default_factory=dict)
     groups: dict[int, Tensor] = field(default_factory=dict)
@@ -32,20 +39,23 @@ class Trace:
         """Query clusters of every block: the largest number over heads and samples (ACT)."""
         return [int(group.max()) + 1 for group in self.groups.values()]
 
-    def owner(self, prefix: int, grid: Grid) -> Tensor | None:
-        """Cluster of every token of the first image as a picture ``(h, w)``: the spans' maps composed, the last
-        merge, or the last block's first head of ACT; ``None`` if nothing was reduced."""
+    def owner(self) -> Tensor | None:
+        """Cluster of every token of the first image, ``(n,)``; ``None`` if nothing was reduced.
+
+        Nested spans are composed. Of merges that are undone at once it is the last one, of ACT's query clusters the
+        first head of the last block.
+        """
         if self.groups:
-            return list(self.groups.values())[-1][0, prefix:].unflatten(0, grid)
+            groups = list(self.groups.values())[-1][0]
+            return groups[self.prefix :]
         maps = list(self.maps.values())
         if not maps:
             return None
-        if len(maps[-1].index[0]) == grid.length:  # every map speaks of all tokens: merge and un-merge
-            return maps[-1].owner()[0].unflatten(0, grid)
         owner = maps[0].owner()[0]
         for token_map in maps[1:]:
-            owner = token_map.owner()[0][owner]
-        return owner.unflatten(0, grid)
+            inner = token_map.owner()[0]
+            owner = inner[owner] if self.nested else inner
+        return owner
 
 
 @dataclass(frozen=True)
@@ -83,8 +93,9 @@ def trace(model: nn.Module, pixels: Tensor) -> Trace:
     twin = share(model)
     path, adapter = find_backbone(twin)
     backbone: Any = twin.get_submodule(path)
-    seen = Trace()
-    adapter.install(backbone, _watched(adapter.plan(backbone), seen))
+    plan = adapter.plan(backbone)
+    seen = Trace(prefix=adapter.anatomy(backbone).prefix, nested=not plan.around)
+    adapter.install(backbone, _watched(plan, seen))
     hooks = [
         branch.register_forward_pre_hook(lambda _, inputs: seen.tokens.append(inputs[0].shape[1]))
         for branch in adapter.branches(backbone)
@@ -104,3 +115,12 @@ def _watched(plan: Plan, seen: Trace) -> Plan:
         for p, kernel in plan.attend.items()
     }
     return Plan(spans, around, attend)
+
+
+def token_clusters(model: Segmenter, pixels: Tensor) -> np.ndarray | None:
+    """Which reduced token each token of ``pixels`` ``(1, 3, H, W)`` reads most, ``(h, w)``; ``None`` for a dense model."""
+    owner = trace(model, pixels).owner()
+    if owner is None:
+        return None
+    patch = model.encoder.patch
+    return owner.reshape(-(-pixels.shape[2] // patch), -(-pixels.shape[3] // patch)).cpu().numpy()

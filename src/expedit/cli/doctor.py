@@ -1,0 +1,93 @@
+"""``expedit doctor``."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+CORE = ("torch", "numpy", "Pillow", "opencv-python-headless", "safetensors", "hotcoco", "PyYAML", "rich", "matplotlib")
+EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
+    "hf": (("transformers", "scipy"), "Mask2Former and other Hugging Face models"),
+    "timm": (("timm",), "models of timm"),
+    "export": (("onnx", "onnxscript", "onnxruntime"), "ONNX export"),
+    "ray": (("ray",), "clusters of machines"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("--data", type=Path, metavar="PATH", help="check a data set instead: a folder or a zip file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what is there, what is missing and what it is for; status 2 if something is broken."""
+    if args.data is not None:
+        return check_data(args.data)
+    print("core")
+    missing = [name for name in CORE if not _line(name)]
+    print("\nextras")
+    for extra, (packages, purpose) in EXTRAS.items():
+        absent = [name for name in packages if _version(name) is None]
+        state = f"missing {', '.join(absent)}: pip install 'expedit[{extra}]'" if absent else "installed"
+        print(f"  {extra:8} {state} (for {purpose})")
+    problems = [f"missing: {', '.join(missing)}; reinstall expedit"] if missing else []
+    if "torch" not in missing:
+        print("\ndevices")
+        problems += check_torch()
+    for problem in problems:
+        print(f"\nPROBLEM: {problem}")
+    if not problems:
+        print("\nno problems found")
+    return 2 if problems else 0
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _line(name: str) -> bool:
+    found = _version(name)
+    print(f"  {name:24} {found or 'missing'}")
+    return found is not None
+
+
+def check_torch() -> list[str]:
+    """Print the devices; what is wrong with torch and its neighbours, one sentence each."""
+    import torch
+
+    print(f"  cpu      {torch.get_num_threads()} threads")
+    for index in range(torch.cuda.device_count()):
+        print(f"  cuda:{index}   {torch.cuda.get_device_name(index)}")
+    if torch.backends.mps.is_available():
+        print("  mps      Apple GPU")
+    return check_torchvision()
+
+
+def check_torchvision() -> list[str]:
+    """A torchvision made for another torch breaks the imports of transformers and timm; it is better not there."""
+    found = _version("torchvision")
+    if found is None:
+        return []
+    try:
+        import_module("torchvision")
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return [
+            f"torchvision {found} cannot be imported beside torch {_version('torch')} ({reason}). Its mere presence "
+            "breaks transformers and timm: install the build that matches your torch, or pip uninstall torchvision"
+        ]
+    return []
+
+
+def check_data(path: Path) -> int:
+    """Tell which data set a tree holds and what it lacks."""
+    from ..data.inspect import inspect
+
+    report = inspect(path)
+    print(report)
+    return 0 if report.ok else 2

@@ -1,0 +1,72 @@
+"""Arguments that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("fp32", "bf16", "fp16")
+
+
+def add_methods(parser: argparse.ArgumentParser) -> None:
+    """``-m SPEC``, any number of times."""
+    parser.add_argument(
+        "-m",
+        "--method",
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="a method and its settings, such as 'expedit(alpha=10, grid=(28, 28))'; repeat for several",
+    )
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """``--device``, ``--dtype`` and ``--threads``."""
+    parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default: cpu)")
+    parser.add_argument("--dtype", default="fp32", choices=DTYPES, help="of weights and activations (default: fp32)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: what torch takes)")
+
+
+def dtype_of(args: argparse.Namespace) -> torch.dtype:
+    """The torch dtype that ``--dtype`` names."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[args.dtype]
+
+
+def check_device(device: str) -> str:
+    """``device`` if this machine has it; ValueError otherwise."""
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {device}: this machine does not have it ({str(error).splitlines()[0]})") from None
+    return device
+
+
+def add_numerics(parser: argparse.ArgumentParser) -> None:
+    """``--norm-eps`` and ``--pos-embed``: on what the two official codes differ."""
+    parser.add_argument(
+        "--norm-eps",
+        type=_positive,
+        metavar="EPS",
+        help="epsilon of the encoder's LayerNorms (default: what the checkpoint says; 1e-5 for the original Segmenter's"
+        " files, 1e-6, as in the published tables, for those of the Expedit repository)",
+    )
+    parser.add_argument(
+        "--pos-embed",
+        choices=("bicubic", "bilinear"),
+        help="how positions are resized (default: what the checkpoint says; bilinear for the original Segmenter's"
+        " files, bicubic, as in the published tables, for those of the Expedit repository)",
+    )
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a small positive number, got {text}")
+    return value

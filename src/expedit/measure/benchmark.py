@@ -1,0 +1,134 @@
+"""One model against its accelerated selves: MACs in both conventions, interleaved time, efficiency, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+
+from ..core import Method
+from ..models import Segmenter
+from ..surgery import accelerate
+from .macs import cost, noise, with_weights
+from .speed import interleave, peak_memory
+
+
+@dataclass(frozen=True)
+class Counted:
+    """MACs of one model; fields as in the JSON of ``expedit benchmark``.
+
+    Attributes:
+        spec: "dense" or the method's spec string.
+        published_convention_gmacs: per image, as the published tables counted.
+        true_gmacs: per image, every convolution and matrix product.
+        tokens: mean sequence length over all branches of the backbone.
+        clusters: mean query clusters per block (ACT, measured), else ``None``.
+    """
+
+    spec: str
+    published_convention_gmacs: float
+    true_gmacs: float
+    tokens: float
+    clusters: float | None
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Time of one model at one batch size.
+
+    Attributes:
+        spec: "dense" or the method's spec string.
+        batch: images per run.
+        ms: median milliseconds per image.
+        ms_low, ms_high: quartiles of it.
+        speedup: dense time over this time, the median of the ratios within each round.
+        mac_ratio: dense MACs over these MACs, true convention.
+        efficiency: ``speedup / mac_ratio``: 1 means that every saved multiply-add was saved time.
+        peak_mb: megabytes one run needs at its peak beyond weights and inputs, ``None`` where unknown.
+    """
+
+    spec: str
+    batch: int
+    ms: float
+    ms_low: float
+    ms_high: float
+    speedup: float
+    mac_ratio: float
+    efficiency: float
+    peak_mb: float | None
+
+
+def count(model: Segmenter, methods: Sequence[Method], image: tuple[int, int]) -> list[Counted]:
+    """MACs of the dense model, then of every method, at (height, width) ``image``."""
+    rows = []
+    for method in (None, *methods):
+        c = cost(model, method, image)
+        name = "dense" if method is None else repr(method)
+        rows.append(Counted(name, c.published_macs / 1e9, c.true_macs / 1e9, c.tokens, c.clusters))
+    return rows
+
+
+def measure(
+    model: Segmenter,
+    methods: Sequence[Method],
+    counted: Sequence[Counted],
+    image: tuple[int, int],
+    batch: int,
+    rounds: int,
+    device: str,
+    dtype: torch.dtype,
+    progress: Callable[[], object] = lambda: None,
+) -> list[Timed]:
+    """Time the dense model and every method on the same noise images, interleaved in this process.
+
+    Args:
+        model: with weights or on the meta device (random weights then).
+        counted: what ``count`` said of them, for the efficiency.
+        image: (height, width) in pixels.
+        batch: images per run.
+        rounds: timed rounds, after one that does not count.
+        progress: called after every run.
+    """
+    dense = with_weights(model).to(device, dtype)
+    models = {"dense": dense, **{repr(method): accelerate(dense, method) for method in methods}}
+    pixels = noise(image, next(dense.parameters()), batch)
+    runs = {name: _runner(fast, pixels) for name, fast in models.items()}
+    timings = interleave(runs, rounds, warmup=1, device=device, progress=progress)
+    rows = []
+    for c in counted:
+        timing, ratio = timings[c.spec], counted[0].true_gmacs / c.true_gmacs
+        speedup = timing.speedup_over(timings["dense"])
+        low, high = timing.spread
+        peak = peak_memory(runs[c.spec], device)
+        per_image = 1e3 / batch
+        rows.append(
+            Timed(
+                spec=c.spec,
+                batch=batch,
+                ms=timing.median * per_image,
+                ms_low=low * per_image,
+                ms_high=high * per_image,
+                speedup=speedup,
+                mac_ratio=ratio,
+                efficiency=speedup / ratio,
+                peak_mb=None if peak is None else peak / 2**20,
+            )
+        )
+    return rows
+
+
+def _runner(model: torch.nn.Module, pixels: torch.Tensor) -> Callable[[], object]:
+    def run() -> None:
+        with torch.inference_mode():
+            model(pixels)
+
+    return run
+
+
+def as_json(
+    model: str, image: tuple[int, int], counted: Sequence[Counted], timed: Sequence[Timed], facts: dict[str, str]
+) -> dict[str, object]:
+    """The result as one JSON object: ``rows`` (dense first) with the MACs, ``timings``, and what they were made with."""
+    rows = [{key: value for key, value in asdict(c).items() if value is not None} for c in counted]
+    return {"model": model, "size": list(image), "rows": rows, "timings": [asdict(t) for t in timed], **facts}

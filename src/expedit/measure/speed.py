@@ -1,0 +1,142 @@
+"""Interleaved timing: every round runs every contestant once, so that a slow minute of the machine hits them all."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one contestant, round by round.
+
+    Attributes:
+        seconds: one entry per round, in the order of the rounds.
+    """
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Median seconds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Lower and upper quartile of the seconds."""
+        if len(self.seconds) < 2:
+            return self.median, self.median
+        low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
+        return low, high
+
+    def speedup_over(self, base: Timing) -> float:
+        """How many times faster than ``base``: the median of the ratios within each round."""
+        return statistics.median(b / a for a, b in zip(self.seconds, base.seconds, strict=True))
+
+
+def interleave(
+    contestants: Mapping[str, Callable[[], object]],
+    rounds: int,
+    warmup: int = 1,
+    device: str = "cpu",
+    progress: Callable[[], object] = lambda: None,
+) -> dict[str, Timing]:
+    """Time all contestants in turn; the one that starts a round changes from round to round.
+
+    Args:
+        contestants: what to run, by name.
+        rounds: timed rounds.
+        warmup: rounds before them that do not count.
+        device: "cuda" waits for the device before the clock is read.
+        progress: called after every run.
+    """
+    names = list(contestants)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(-warmup, rounds):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            _, taken = timed(contestants[name], device)
+            if number >= 0:
+                seconds[name].append(taken)
+            progress()
+    return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def timed(run: Callable[[], T], device: str = "cpu") -> tuple[T, float]:
+    """What one run returns and its seconds, the device's queue empty before and after."""
+    _wait(device)
+    start = time.perf_counter()
+    result = run()
+    _wait(device)
+    return result, time.perf_counter() - start
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def peak_memory(run: Callable[[], object], device: str = "cpu") -> int | None:
+    """Bytes that one run needs at its peak beyond what is held before it; ``None`` where the system does not tell."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
+    status, forget = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    try:
+        forget.write_text("5")  # Linux: start the process's high-water mark anew
+        before = _kilobytes(status, "VmRSS")
+        run()
+        return max(_kilobytes(status, "VmHWM") - before, 0) * 1024
+    except OSError:
+        return None
+
+
+def _kilobytes(status: Path, key: str) -> int:
+    line = next(line for line in status.read_text().splitlines() if line.startswith(key + ":"))
+    return int(line.split()[1])
+
+
+@contextmanager
+def threads(number: int | None) -> Iterator[int]:
+    """Use ``number`` CPU threads inside the block (``None``: as many as now) and say how many there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
+def environment(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, str]:
+    """What a figure has to be read with: device, threads, dtype, versions."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
+    return {
+        "device": name,
+        "threads": str(torch.get_num_threads()),
+        "dtype": str(dtype).removeprefix("torch."),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }
+
+
+def _processor() -> str:
+    """Model name of the CPU where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]} ({len(names)} cores)" if names else platform.machine()
