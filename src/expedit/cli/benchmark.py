@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import console
 from .options import add_machine, add_methods, check_device, dtype_of
 
 if TYPE_CHECKING:
+    from ..core import Method
     from ..measure.benchmark import Counted, Timed
+    from ..models import Segmenter
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,37 +31,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Count, time, print, write."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from ..measure.benchmark import as_json, count, measure
+    from ..measure.benchmark import as_json, count
+    from ..measure.macs import with_weights
     from ..measure.speed import environment, threads
     from ..models.zoo import build
     from ..spec import parse
 
     methods = [parse(spec) for spec in args.method]
-    device = check_device(args.device)
+    check_device(args.device)
     if min(args.batch) < 1 or args.rounds < 1:
         raise ValueError(f"--batch and --rounds: expected at least 1, got {args.batch} and {args.rounds}")
     model = build(args.model, device="meta")
     size = tuple(args.size or (model.card.crop, model.card.crop))
     if min(size) < 1:
         raise ValueError(f"--size: expected positive pixels, got {size}")
-    console = Console(stderr=True)
-    with console.status("counting multiply-adds"):
+    with console.notes().status("counting multiply-adds"):
         counted = count(model, methods, size)
     timed: list[Timed] = []
     with threads(args.threads):
-        facts = environment(device, dtype_of(args))
+        facts = environment(args.device, dtype_of(args))
         if not args.macs_only:
-            with Progress(console=console, transient=True) as progress:
-                total = len(args.batch) * (1 + args.rounds) * len(counted)
-                task = progress.add_task("timing, interleaved", total=total)
-                for batch in args.batch:
-                    timed += measure(
-                        model, methods, counted, size, batch, args.rounds, device, dtype_of(args),
-                        lambda: progress.advance(task),
-                    )  # fmt: skip
+            timed = _time(with_weights(model), methods, counted, size, args)
     _show(args.model, size, counted, timed, facts)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
@@ -66,20 +59,38 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _time(
+    model: Segmenter, methods: Sequence[Method], counted: Sequence[Counted], size: tuple[int, int], args: argparse.Namespace
+) -> list[Timed]:
+    """Interleaved timing at every batch size, with progress."""
+    from rich.progress import Progress
+
+    from ..measure.benchmark import measure
+    from ..measure.macs import noise
+
+    like = next(model.parameters()).new_empty(0, dtype=dtype_of(args), device=args.device)
+    timed: list[Timed] = []
+    with Progress(console=console.notes(), transient=True) as progress:
+        task = progress.add_task("timing, interleaved", total=len(args.batch) * (1 + args.rounds) * len(counted))
+        for batch in args.batch:
+            pixels = noise(size, like, batch)
+            timed += measure(model, methods, counted, pixels, args.rounds, lambda: progress.advance(task))
+    return timed
+
+
 def _show(
     model: str, size: tuple[int, ...], counted: Sequence[Counted], timed: Sequence[Timed], facts: dict[str, str]
 ) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    out = console.output()
     title = f"{model} at {size[0]} x {size[1]}, per image"
     table = Table("method", "tokens", "GMACs", "published convention", title=title, title_justify="left")
     for row in counted:
         note = f" ({row.clusters:.0f} query clusters)" if row.clusters is not None else ""
         gmacs = (f"{row.true_gmacs:.2f}", f"{row.published_convention_gmacs:.2f}")
         table.add_row(row.spec + note, f"{row.tokens:.0f}", *gmacs)
-    console.print(table)
+    out.print(table)
     if not timed:
         return
     title = ", ".join(f"{key} {value}" for key, value in facts.items())
@@ -89,4 +100,4 @@ def _show(
         times = f"{t.ms:.1f} ({t.ms_low:.1f}-{t.ms_high:.1f})"
         ratios = (f"{t.speedup:.2f}", f"{t.mac_ratio:.2f}", f"{t.efficiency:.2f}")
         table.add_row(t.spec, str(t.batch), times, *ratios, "-" if t.peak_mb is None else f"{t.peak_mb:.0f}")
-    console.print(table)
+    out.print(table)

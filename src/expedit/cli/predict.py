@@ -86,7 +86,8 @@ def writable(folder: Path) -> None:
 
 
 def segment(model: nn.Module, path: Path, args: argparse.Namespace) -> None:
-    """One image to its result files: NAME_labels.png, NAME_mask.png, NAME_overlay.png, NAME.json (NAME_tokens.png)."""
+    """One image to NAME_labels.png, NAME_mask.png, NAME_overlay.png, NAME_legend.png, NAME.json (NAME_tokens.png)."""
+    import numpy as np
     from PIL import Image
 
     from .. import draw
@@ -98,8 +99,9 @@ def segment(model: nn.Module, path: Path, args: argparse.Namespace) -> None:
     assert prediction.labels is not None
     pictures = {
         "labels": prediction.labels.astype("uint8" if len(prediction.classes) <= 256 else "uint16"),
-        "mask": draw.colorize(prediction.labels, prediction.palette),
-        "overlay": draw.overlay(image, prediction.labels, prediction.palette),
+        "mask": draw.colorize(prediction.labels, prediction.palette, ignore=None),
+        "overlay": draw.overlay(image, prediction.labels, prediction.palette, ignore=None),
+        "legend": draw.legend(prediction.classes, prediction.palette, set(np.unique(prediction.labels).tolist())),
     }
     if args.tokens:
         pictures["tokens"] = tokens(model, image)

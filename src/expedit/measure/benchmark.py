@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
+from torch import Tensor
 
 from ..core import Method
 from ..models import Segmenter
 from ..surgery import accelerate
-from .macs import cost, noise, with_weights
+from .macs import cost
 from .speed import interleave, peak_memory
 
 
@@ -59,11 +60,16 @@ class Timed:
     peak_mb: float | None
 
 
-def count(model: Segmenter, methods: Sequence[Method], image: tuple[int, int]) -> list[Counted]:
-    """MACs of the dense model, then of every method, at (height, width) ``image``."""
+def count(
+    model: Segmenter, methods: Sequence[Method], image: tuple[int, int], pixels: Tensor | None = None
+) -> list[Counted]:
+    """MACs of the dense model, then of every method, at (height, width) ``image``.
+
+    ``pixels`` ``(1, 3, height, width)`` is what a method whose cost depends on the data is counted on.
+    """
     rows = []
     for method in (None, *methods):
-        c = cost(model, method, image)
+        c = cost(model, method, image, pixels)
         name = "dense" if method is None else repr(method)
         rows.append(Counted(name, c.published_macs / 1e9, c.true_macs / 1e9, c.tokens, c.clusters))
     return rows
@@ -73,26 +79,22 @@ def measure(
     model: Segmenter,
     methods: Sequence[Method],
     counted: Sequence[Counted],
-    image: tuple[int, int],
-    batch: int,
+    pixels: Tensor,
     rounds: int,
-    device: str,
-    dtype: torch.dtype,
     progress: Callable[[], object] = lambda: None,
 ) -> list[Timed]:
-    """Time the dense model and every method on the same noise images, interleaved in this process.
+    """Time the dense model and every method on the same images, interleaved in this process.
 
     Args:
-        model: with weights or on the meta device (random weights then).
+        model: the dense model, with weights.
         counted: what ``count`` said of them, for the efficiency.
-        image: (height, width) in pixels.
-        batch: images per run.
+        pixels: ``(batch, 3, H, W)`` normalised; its device and dtype are those of the runs.
         rounds: timed rounds, after one that does not count.
         progress: called after every run.
     """
-    dense = with_weights(model).to(device, dtype)
+    batch, device = len(pixels), str(pixels.device)
+    dense = model.to(pixels.device, pixels.dtype)
     models = {"dense": dense, **{repr(method): accelerate(dense, method) for method in methods}}
-    pixels = noise(image, next(dense.parameters()), batch)
     runs = {name: _runner(fast, pixels) for name, fast in models.items()}
     timings = interleave(runs, rounds, warmup=1, device=device, progress=progress)
     rows = []

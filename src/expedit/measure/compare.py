@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from functools import partial
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from ..core import Method
 from ..data.sample import Sample, SemanticData
@@ -18,159 +17,138 @@ from ..inference import labels_of, prepared
 from ..metrics.semantic import SemanticScores, confusion
 from ..models import Segmenter
 from ..surgery import accelerate
-from .macs import Cost, cost
+from .benchmark import Counted, Timed
+from .partial import Partial
 from .rows import Example, Row, View
-from .speed import Timing, timed
 from .trace import token_clusters
 
-
-@dataclass
-class Tally:
-    """What is known of one contestant so far.
-
-    Attributes:
-        counts: confusion matrix ``(classes, classes)`` int64.
-        agreeing, pixels: pixels with the dense model's class, and all.
-        seconds: one entry per image.
-    """
-
-    counts: np.ndarray
-    agreeing: int = 0
-    pixels: int = 0
-    seconds: list[float] = field(default_factory=list)
+SAVE_IMAGES = 8
+"""The state on disk is written after so many images."""
 
 
-@dataclass
+def first_window(model: Segmenter, sample: Sample) -> Tensor:
+    """One sliding window of a picture, or the whole of it: ``(1, 3, h, w)``, what methods are counted and timed on."""
+    pixels = prepared(sample.image, model.card)[0].to(next(model.parameters()))
+    return pixels if model.card.crop is None else pixels[:, :, : model.card.crop, : model.card.crop]
+
+
 class Contest:
-    """Dense model and methods, run on the same images in turn; the one that begins changes with every image.
+    """Dense model and methods on the same images, counted against the ground truth and against the dense model.
 
-    Attributes:
+    Args:
         model: the dense model, with weights, where it shall run.
         methods: what is compared with it.
         window_batch: sliding windows that run together.
+
+    Attributes:
+        counts: ``(contestants, 2, classes, classes)`` int64 pixels: rows ground truth, then rows dense prediction.
+        done: indices of the images that are counted.
     """
 
-    model: Segmenter
-    methods: Sequence[Method]
-    window_batch: int = 1
+    def __init__(self, model: Segmenter, methods: Sequence[Method], window_batch: int = 1) -> None:
+        self.model = model
+        self.models = {"dense": model, **{repr(m): accelerate(model, m) for m in methods}}
+        self.window_batch = window_batch
+        classes = len(model.card.classes)
+        self.counts = np.zeros((len(self.models), 2, classes, classes), np.int64)
+        self.done: list[int] = []
 
-    def __post_init__(self) -> None:
-        self.models = {"dense": self.model, **{repr(m): accelerate(self.model, m) for m in self.methods}}
-        classes = len(self.model.card.classes)
-        self.tallies = {spec: Tally(np.zeros((classes, classes), np.int64)) for spec in self.models}
-        self.images = 0
+    def labels(self, sample: Sample) -> dict[str, np.ndarray]:
+        """What everybody makes of one image: ``(H, W)`` int32 each, dense first."""
+        height, width = sample.image.shape[:2]
+        views = prepared(sample.image, self.model.card)
+        found = {}
+        for spec, model in self.models.items():
+            labels = labels_of(model, views, (height, width), self.model.card, self.window_batch)
+            found[spec] = labels.cpu().numpy()
+        return found
 
-    def warm_up(self, sample: Sample) -> None:
-        """One run of everybody that does not count."""
-        self._run(sample)
-
-    def add(self, sample: Sample) -> dict[str, np.ndarray]:
-        """Run everybody on one image and count; returns each one's labels ``(H, W)`` int32."""
-        labels, seconds = self._run(sample)
-        for spec, tally in self.tallies.items():
-            tally.seconds.append(seconds[spec])
-            tally.agreeing += int((labels[spec] == labels["dense"]).sum())
-            tally.pixels += labels[spec].size
+    def add(self, index: int, sample: Sample) -> None:
+        """Run everybody on one image and count."""
+        found, classes = self.labels(sample), self.counts.shape[2]
+        for place, labels in enumerate(found.values()):
             if sample.label is not None:
-                tally.counts += confusion(labels[spec], sample.label, len(tally.counts))
-        self.images += 1
-        return labels
+                self.counts[place, 0] += confusion(labels, sample.label, classes)
+            self.counts[place, 1] += confusion(labels, found["dense"], classes, ignore=classes)
+        self.done.append(index)
 
-    def _run(self, sample: Sample) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-        card, size = self.model.card, sample.image.shape[:2]
-        views = prepared(sample.image, card)
-        device = str(next(self.model.parameters()).device)
-        labels, seconds = {}, {}
-        turn = self.images % len(self.models)
-        for spec in (order := list(self.models))[turn:] + order[:turn]:
-            work = partial(labels_of, self.models[spec], views, size, card, self.window_batch)
-            out, seconds[spec] = timed(work, device)
-            labels[spec] = out.cpu().numpy()
-        return labels, seconds
-
-    def rows(self, costs: Mapping[str, Cost]) -> list[Row]:
-        """The table, dense first."""
-        dense = self.tallies["dense"]
-        base = Timing(tuple(dense.seconds))
-        dense_miou = _miou(dense)
-        rows = []
-        for spec, tally in self.tallies.items():
-            timing, miou = Timing(tuple(tally.seconds)), _miou(tally)
-            ratio = costs["dense"].true_macs / costs[spec].true_macs
-            speedup = timing.speedup_over(base)
-            rows.append(
-                Row(
-                    spec=spec,
-                    tokens=costs[spec].tokens,
-                    gmacs=costs[spec].true_macs / 1e9,
-                    mac_ratio=ratio,
-                    ms=1e3 * timing.median,
-                    speedup=speedup,
-                    efficiency=speedup / ratio,
-                    miou=miou,
-                    delta_miou=None if miou is None or dense_miou is None else miou - dense_miou,
-                    agreement=tally.agreeing / tally.pixels,
-                    clusters=costs[spec].clusters,
-                )
-            )
-        return rows
-
-    def example(self, sample: Sample, labels: Mapping[str, np.ndarray]) -> Example:
-        """One image with everybody's labels and, where a window covers it, the clusters of its tokens."""
-        views = [View(spec, labels[spec], self._owner(model, sample)) for spec, model in self.models.items()]
+    def example(self, sample: Sample) -> Example:
+        """One image with everybody's labels and, where one window covers it, the clusters of its tokens."""
+        pixels, crop = prepared(sample.image, self.model.card)[0], self.model.card.crop
+        whole = crop is None or max(pixels.shape[2:]) <= crop
+        pixels = pixels.to(next(self.model.parameters()))
+        views = [
+            View(spec, labels, token_clusters(self.models[spec], pixels) if whole else None)
+            for spec, labels in self.labels(sample).items()
+        ]
         return Example(sample.name, sample.image, sample.label, tuple(views))
-
-    def _owner(self, model: Segmenter, sample: Sample) -> np.ndarray | None:
-        pixels = prepared(sample.image, model.card)[0].to(next(model.parameters()))
-        if model.card.crop is not None and max(pixels.shape[2:]) > model.card.crop:
-            return None
-        return token_clusters(model, pixels)
-
-
-def _miou(tally: Tally) -> float | None:
-    return SemanticScores(tally.counts).miou() if tally.counts.any() else None
-
-
-def costs_of(contest: Contest, sample: Sample, progress: Callable[[], object] = lambda: None) -> dict[str, Cost]:
-    """Multiply-adds of every contestant on one window (or the whole image); ACT's on this very image."""
-    card = contest.model.card
-    pixels = prepared(sample.image, card)[0]
-    if card.crop is not None:
-        pixels = pixels[:, :, : card.crop, : card.crop]
-    found = {}
-    for spec, method in zip(contest.models, (None, *contest.methods), strict=True):
-        found[spec] = cost(contest.model, method, (pixels.shape[2], pixels.shape[3]), pixels)
-        progress()
-    return found
 
 
 def run(
-    contest: Contest, data: SemanticData, limit: int, examples: int, progress: Callable[[], object] = lambda: None
-) -> tuple[list[Row], list[Example]]:
-    """The whole comparison on the first ``limit`` images, with pictures of the first ``examples`` of them.
+    contest: Contest,
+    data: SemanticData,
+    images: int,
+    state: Partial | None = None,
+    progress: Callable[[], object] = lambda: None,
+) -> None:
+    """Count the first ``images`` images of ``data``.
 
-    ``progress`` is called once per contestant counted and once per image.
+    Args:
+        contest: keeps the counts.
+        images: how many, at most ``len(data)``.
+        state: where finished images are kept, so that a killed run goes on where it was.
+        progress: called once per image, those already done included.
     """
-    if not len(data):
-        raise ValueError("the data set has no images")
-    first = data[0]
-    costs = costs_of(contest, first, progress)
-    contest.warm_up(first)
-    shown = []
-    for index in range(min(limit, len(data))):
-        sample = data[index]
-        labels = contest.add(sample)
-        if index < examples:
-            shown.append(contest.example(sample, labels))
+    done: set[int] = set()
+    number = 0
+    if state is not None:
+        done, earlier = state.read(contest.counts.shape)
+        number = state.next_run()
+    for index in range(images):
+        if index not in done:
+            contest.add(index, data[index])
+            if state is not None and len(contest.done) % SAVE_IMAGES == 0:
+                state.write(number, 0, contest.done, contest.counts)
         progress()
-    return contest.rows(costs), shown
+    if state is not None:
+        if contest.done:
+            state.write(number, 0, contest.done, contest.counts)
+        contest.counts = contest.counts + earlier
 
 
-def write_tables(folder: Path, rows: Sequence[Row], facts: Mapping[str, str]) -> None:
+def rows(contest: Contest, counted: Sequence[Counted], timed: Sequence[Timed]) -> list[Row]:
+    """The table, dense first; what was not measured is ``None``."""
+    table, dense = [], _miou(contest.counts[0, 0])
+    times = {t.spec: t for t in timed}
+    for c, counts in zip(counted, contest.counts, strict=True):
+        miou, time = _miou(counts[0]), times.get(c.spec)
+        table.append(
+            Row(
+                spec=c.spec,
+                tokens=c.tokens,
+                gmacs=c.true_gmacs,
+                mac_ratio=counted[0].true_gmacs / c.true_gmacs,
+                ms=time.ms if time else None,
+                speedup=time.speedup if time else None,
+                efficiency=time.efficiency if time else None,
+                miou=miou,
+                delta_miou=None if miou is None or dense is None else miou - dense,
+                agreement=SemanticScores(counts[1]).pixel_accuracy if counts[1].any() else None,
+                clusters=c.clusters,
+            )
+        )
+    return table
+
+
+def _miou(counts: np.ndarray) -> float | None:
+    return SemanticScores(counts).miou() if counts.any() else None
+
+
+def write_tables(folder: Path, table: Sequence[Row], facts: Mapping[str, str]) -> None:
     """``table.csv`` and ``table.json`` in ``folder``."""
     with (folder / "table.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(Row)])
         writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
-    table = {"facts": dict(facts), "rows": [asdict(row) for row in rows]}
-    (folder / "table.json").write_text(json.dumps(table, indent=2) + "\n")
+        writer.writerows(asdict(row) for row in table)
+    content = {"facts": dict(facts), "rows": [asdict(row) for row in table]}
+    (folder / "table.json").write_text(json.dumps(content, indent=2) + "\n")

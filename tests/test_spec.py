@@ -1,0 +1,102 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expedit import ACT, METHODS, EViT, Expedit, Pool, ToMe
+from expedit.spec import parse
+
+methods = st.one_of(
+    st.builds(
+        Expedit,
+        alpha=st.integers(0, 40),
+        grid=st.tuples(st.integers(5, 40), st.integers(5, 40)),
+        iterations=st.integers(0, 9),
+        neighbourhood=st.sampled_from([1, 3, 5, 7]),
+        temperature=st.floats(1e-4, 10),
+        top_k=st.integers(1, 25) | st.just(-1),
+        restore_temperature=st.none() | st.floats(1e-4, 10),
+        normalize=st.sampled_from(["l2", "l1"]),
+        restore=st.sampled_from(["logits", "features"]),
+    ),
+    st.builds(
+        EViT,
+        keep_rate=st.floats(0.01, 1),
+        layers=st.sets(st.integers(0, 30), min_size=1).map(tuple),
+        fuse=st.booleans(),
+        top_k=st.integers(1, 9),
+    ),
+    st.builds(ToMe, ratio=st.floats(0, 1)),
+    st.builds(ACT, query_hashes=st.integers(1, 32), seed=st.integers(0, 99)),
+    st.builds(Pool, alpha=st.integers(0, 40), grid=st.tuples(st.integers(1, 40), st.integers(1, 40))),
+)
+
+
+@given(methods)
+def test_repr_is_the_spec(method):
+    assert parse(repr(method)) == method
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_bare_name_is_the_default(name):
+    assert parse(name) == parse(f"{name}()") == METHODS[name]()
+
+
+def test_published_defaults():
+    assert parse("Expedit(alpha=10, grid=(28, 28))") == Expedit(
+        alpha=10,
+        grid=(28, 28),
+        iterations=5,
+        neighbourhood=5,
+        temperature=0.02,
+        top_k=20,
+        restore_temperature=None,
+        normalize="l2",
+        restore="logits",
+    )
+    assert parse("evit") == EViT(keep_rate=0.8, layers=(7, 13, 19), fuse=True, top_k=1, restore_temperature=0.005)
+    assert parse("tome") == ToMe(ratio=0.3)
+    assert parse("act") == ACT(query_hashes=24, seed=0)
+    assert parse("pool") == Pool(alpha=10, grid=(28, 28))
+
+
+def test_a_method_object_passes_through():
+    method = ToMe(ratio=0.4)
+    assert parse(method) is method
+
+
+def test_lists_become_tuples():
+    assert parse("expedit(grid=[20, 30])").grid == (20, 30)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("tomme(ratio=0.3)", "did you mean 'tome'"),
+        ("nothing", "unknown method"),
+        ("tome(rate=0.3)", "accepted are tome\\(ratio\\)"),
+        ("tome(0.3)", "by name"),
+        ("tome(ratio=", "expected a name with settings"),
+        ("", "expected a name with settings"),
+        ("3", "expected a name with settings"),
+        ("a.b()", "expected a name with settings"),
+        ("tome(ratio=__import__('os'))", "expected a literal"),
+        ("tome(ratio='much')", "expected a number"),
+        ("tome(ratio=1.5)", "expected a number"),
+        ("tome(**{'ratio': 0.3})", "unknown setting"),
+        ("expedit(grid=28)", "two integers"),
+        ("expedit(grid=(28, 0))", "integer >= 1"),
+        ("expedit(neighbourhood=4)", "odd"),
+        ("expedit(alpha=-1)", "alpha"),
+        ("expedit(alpha=True)", "alpha"),
+        ("expedit(grid=(3, 3), top_k=20)", "at most the 9 clusters"),
+        ("expedit(temperature=0)", "temperature"),
+        ("expedit(normalize='l3')", "'l2', 'l1'"),
+        ("evit(keep_rate=0)", "keep_rate"),
+        ("evit(layers=())", "layers"),
+        ("evit(layers=(3, 3))", "layers"),
+        ("act(query_hashes=33)", "1..32"),
+    ],
+)
+def test_wrong_specs_say_what_is_accepted(spec, message):
+    with pytest.raises(ValueError, match=message):
+        parse(spec)

@@ -1,0 +1,117 @@
+import pytest
+import torch
+from torch import nn
+
+from expedit import EViT, Expedit, Pool, accelerate
+from expedit.core import LOGITS, Anatomy, Around, Attend, Grid, Plan, Span, Step, Stream, attn, drive, mlp
+from expedit.core.engine import without_guide
+from expedit.methods.evit import Attentive
+from expedit.methods.pool import Averages
+from expedit.models import Segmenter, ViT
+
+SIZES = {"image_size": (48, 64), "patch": 8, "width": 32, "depth": 3, "heads": 4}
+NET = Anatomy(depth=3, prefix=1, heads=4, head_dim=8)
+POOL = Averages((2, 2))
+
+
+def test_a_spec_string_and_a_method_do_the_same():
+    model, image = Segmenter(classes=4, **SIZES).eval(), torch.randn(1, 3, 48, 64)
+    with torch.inference_mode():
+        by_spec = accelerate(model, "expedit(alpha=1, grid=(3, 4), top_k=4)")(image)
+        by_object = accelerate(model, Expedit(alpha=1, grid=(3, 4), top_k=4))(image)
+    assert torch.equal(by_spec, by_object)
+
+
+def test_the_backbone_is_found_inside_any_module():
+    class Wrapper(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone = ViT(**SIZES)
+            self.head = nn.Conv2d(32, 2, 1)
+
+        def forward(self, image):
+            return self.head(self.backbone(image))
+
+    model, image = Wrapper().eval(), torch.randn(1, 3, 48, 64)
+    with torch.inference_mode():
+        fast = accelerate(model, Pool(alpha=1, grid=(3, 4)))
+        assert fast(image).shape == model(image).shape
+        assert not torch.equal(fast(image), model(image))
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (Expedit(alpha=3), "alpha: expected an integer in 0..2, got 3"),
+        (EViT(layers=(1, 7)), "layers: expected an integer in 0..2, got 7"),
+        (Pool(alpha=4), "alpha"),
+    ],
+)
+def test_settings_that_do_not_fit_the_network(method, message):
+    with pytest.raises(ValueError, match=message):
+        accelerate(ViT(**SIZES), method)
+
+
+@pytest.mark.parametrize("method", [Expedit(alpha=1, grid=(7, 8)), Pool(alpha=1, grid=(6, 9))])
+def test_a_grid_larger_than_the_token_map(method):
+    fast = accelerate(ViT(**SIZES), method)
+    with pytest.raises(ValueError, match=r"larger than the token map \(6, 8\)"):
+        fast(torch.randn(1, 3, 48, 64))
+
+
+def test_models_without_a_backbone_and_twice_accelerated_ones():
+    with pytest.raises(ValueError, match="expected exactly one supported backbone"):
+        accelerate(nn.Linear(2, 2), Pool())
+    fast = accelerate(ViT(**SIZES), Pool(alpha=1, grid=(3, 4)))
+    with pytest.raises(ValueError, match="accelerated already"):
+        accelerate(fast, Pool(alpha=1, grid=(3, 4)))
+
+
+@pytest.mark.parametrize(
+    ("cuts", "message"),
+    [
+        ([Span(POOL, 6, LOGITS)], "position in 0..5"),
+        ([Span(POOL, 2, 2)], "start < stop"),
+        ([Span(POOL, 1, 4), Span(POOL, 2, 5)], "does not nest"),
+        ([Span(POOL, 1, 4), Span(POOL, 1, 5)], "cut twice"),
+        ([Around(POOL, 1), Around(POOL, 1)], "cut twice"),
+        ([Attend(nn.Identity(), mlp(1))], "expected an attention step"),
+        ([Span(Attentive(EViT()), attn(1), LOGITS)], "right after an attention"),
+        ([Span(Attentive(EViT()), mlp(1), LOGITS), Around(POOL, attn(1))], "no other cut wraps"),
+    ],
+)
+def test_cuts_that_do_not_fit_one_another(cuts, message):
+    with pytest.raises(ValueError, match=message):
+        Plan.of(cuts, NET)
+
+
+def test_a_guide_the_network_does_not_have():
+    plain = Anatomy(depth=3, prefix=0, heads=4, head_dim=8, guides=frozenset(("tokens", "keys")))
+    with pytest.raises(ValueError, match="needs 'cls_attention'"):
+        Plan.of([Span(Attentive(EViT()), mlp(1), LOGITS)], plain)
+
+
+def test_spans_inside_one_another_and_one_after_the_other():
+    plan = Plan.of([Span(POOL, 0, 2), Span(POOL, 2, 5), Span(POOL, 3, 4)], NET)
+    assert sorted(plan.spans) == [0, 2, 3]
+
+
+def test_companions_travel_with_the_tokens():
+    seen = []
+    step = Step(nn.Identity(), without_guide(torch.zeros_like))
+
+    class Spy(Averages):
+        def __call__(self, x, guide, grid):
+            small, token_map = super().__call__(x, guide, grid)
+            seen.append(token_map)
+            return small, token_map
+
+    x, side = torch.randn(2, 1 + 48, 5), torch.randn(2, 48, 3)
+    plan = Plan.of([Span(Spy((3, 4)), 1, 3)], NET)
+    stream, tapped = drive([step] * 4, Stream(x, 1, Grid(6, 8), {"rope": side}), plan, frozenset((1, 2, 4)))
+    assert stream.grid == Grid(6, 8)
+    assert torch.equal(stream.side["rope"], side)
+    assert torch.equal(tapped[1].x, x)
+    small = seen[0].down(side)
+    assert small.shape == (2, 12, 3)
+    assert tapped[2].x.shape == x.shape
