@@ -11,6 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+DENSE = 4
+"""A map that reads at least every ``DENSE``-th reduced token is applied as a dense product."""
+
+
 class Grid(NamedTuple):
     """A lattice of tokens, row-major with y outer: token ``y * w + x`` sits at row ``y``, column ``x``."""
 
@@ -55,7 +59,11 @@ class TokenMap:
             raise ValueError(f"TokenMap.up: expected {self.length} reduced tokens, got {y.shape[1]}")
         if self.weight is None:
             return y.gather(1, self.index.expand(-1, -1, y.shape[2]))
-        return torch.bmm(self.matrix(y.dtype), y)
+        if DENSE * self.index.shape[2] >= self.length:
+            return torch.bmm(self.matrix(y.dtype), y)
+        weight = self.weight.flatten(0, 1).to(y.dtype)
+        read = F.embedding_bag(self._rows().flatten(0, 1), y.flatten(0, 1), per_sample_weights=weight, mode="sum")
+        return read.unflatten(0, self.index.shape[:2])
 
     def down(self, x: Tensor) -> Tensor:
         """Mean over the tokens that read each reduced one, ``(b, n, c) -> (b, m, c)``; zero where nobody reads it.
@@ -63,13 +71,23 @@ class TokenMap:
         With weights the mean is weighted by them. Use it for companions of the tokens: RoPE tables, positions, masks.
         """
         if self.weight is None:
-            target = self.index.expand(-1, -1, x.shape[2])
-            total = x.new_zeros(x.shape[0], self.length, x.shape[2])
-            return total.scatter_reduce(1, target, x, "mean", include_self=False)
+            return self._segment_mean(x)
         weight = self.matrix(torch.float32).transpose(1, 2)
         mass = weight.sum(2, keepdim=True)
         mean = torch.bmm(weight / torch.where(mass > 0, mass, 1.0), x.float())
         return mean.to(x.dtype)
+
+    def _segment_mean(self, x: Tensor) -> Tensor:
+        """Mean of each group of rows, as bags of sorted rows: no atomics, so the same sum every time."""
+        b = len(x)
+        group, order = self._rows().flatten().sort(stable=True)
+        starts = torch.searchsorted(group, torch.arange(b * self.length, device=x.device))
+        return F.embedding_bag(order, x.flatten(0, 1), starts, mode="mean").unflatten(0, (b, self.length))
+
+    def _rows(self) -> Tensor:
+        """``index`` into the reduced tokens of the whole batch laid end to end."""
+        first = torch.arange(len(self.index), device=self.index.device) * self.length
+        return self.index + first[:, None, None]
 
     def matrix(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Write the map out as a dense matrix ``(b, n, m)``, so that ``up(y)`` is ``matrix() @ y``."""

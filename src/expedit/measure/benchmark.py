@@ -61,17 +61,23 @@ class Timed:
 
 
 def count(
-    model: Segmenter, methods: Sequence[Method], image: tuple[int, int], pixels: Tensor | None = None
+    model: Segmenter,
+    methods: Sequence[Method],
+    image: tuple[int, int],
+    pixels: Tensor | None = None,
+    progress: Callable[[], object] = lambda: None,
 ) -> list[Counted]:
     """MACs of the dense model, then of every method, at (height, width) ``image``.
 
-    ``pixels`` ``(1, 3, height, width)`` is what a method whose cost depends on the data is counted on.
+    ``pixels`` ``(1, 3, height, width)`` is what a method whose cost depends on the data is counted on; ``progress`` is
+    called after every row.
     """
     rows = []
     for method in (None, *methods):
         c = cost(model, method, image, pixels)
         name = "dense" if method is None else repr(method)
         rows.append(Counted(name, c.published_macs / 1e9, c.true_macs / 1e9, c.tokens, c.clusters))
+        progress()
     return rows
 
 

@@ -116,12 +116,15 @@ def run(
         contest.counts = contest.counts + earlier
 
 
-def rows(contest: Contest, counted: Sequence[Counted], timed: Sequence[Timed]) -> list[Row]:
+def rows(counted: Sequence[Counted], timed: Sequence[Timed], contest: Contest | None) -> list[Row]:
     """The table, dense first; what was not measured is ``None``."""
-    table, dense = [], _miou(contest.counts[0, 0])
     times = {t.spec: t for t in timed}
-    for c, counts in zip(counted, contest.counts, strict=True):
-        miou, time = _miou(counts[0]), times.get(c.spec)
+    scores: list[tuple[float | None, float | None]] = [(None, None)] * len(counted)
+    if contest is not None:
+        scores = [(_miou(counts[0]), SemanticScores(counts[1]).pixel_accuracy) for counts in contest.counts]
+    table, dense = [], scores[0][0]
+    for c, (miou, agreement) in zip(counted, scores, strict=True):
+        time = times.get(c.spec)
         table.append(
             Row(
                 spec=c.spec,
@@ -133,7 +136,7 @@ def rows(contest: Contest, counted: Sequence[Counted], timed: Sequence[Timed]) -
                 efficiency=time.efficiency if time else None,
                 miou=miou,
                 delta_miou=None if miou is None or dense is None else miou - dense,
-                agreement=SemanticScores(counts[1]).pixel_accuracy if counts[1].any() else None,
+                agreement=agreement,
                 clusters=c.clusters,
             )
         )

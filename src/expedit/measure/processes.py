@@ -1,0 +1,54 @@
+"""The processes of a torchrun, or the only one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import distributed
+
+
+@dataclass(frozen=True)
+class Processes:
+    """One process among all that work on the same thing.
+
+    Attributes:
+        rank: which one.
+        world: how many there are.
+        local: which one on its machine: the number of its GPU.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+
+    def barrier(self) -> None:
+        """Wait for all."""
+        if self.world > 1:
+            distributed.barrier()
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Sum of an int64 or float64 array over all processes, in every process."""
+        if self.world == 1:
+            return values
+        tensor = torch.from_numpy(values.copy())
+        distributed.all_reduce(tensor)
+        return tensor.numpy()
+
+
+@contextmanager
+def launched() -> Iterator[Processes]:
+    """What torchrun says in the environment; its processes talk over gloo, so counts stay exact integers."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Processes()
+        return
+    distributed.init_process_group("gloo")
+    try:
+        yield Processes(int(os.environ["RANK"]), world, int(os.environ.get("LOCAL_RANK", "0")))
+    finally:
+        distributed.destroy_process_group()
