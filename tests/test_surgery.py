@@ -57,6 +57,19 @@ def test_a_grid_larger_than_the_token_map(method):
     fast = accelerate(ViT(**SIZES), method)
     with pytest.raises(ValueError, match=r"larger than the token map \(6, 8\)"):
         fast(torch.randn(1, 3, 48, 64))
+    with torch.inference_mode():
+        assert fast(torch.randn(1, 3, 80, 80)).shape == (1, 32, 10, 10)
+
+
+@pytest.mark.parametrize("method", [Expedit(alpha=1, grid=(5, 6)), Pool(alpha=1, grid=(5, 6))])
+def test_an_image_smaller_than_the_grid_keeps_its_tokens_along_that_axis(method):
+    fast = accelerate(ViT(**SIZES), method)
+    lengths = []
+    fast.blocks[2].attn.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
+    with torch.inference_mode():
+        assert fast(torch.randn(1, 3, 16, 96)).shape == (1, 32, 2, 12)
+        assert fast(torch.randn(1, 3, 8, 8)).shape == (1, 32, 1, 1)
+    assert lengths == [1 + 2 * 6, 1 + 1]
 
 
 def test_models_without_a_backbone_and_twice_accelerated_ones():

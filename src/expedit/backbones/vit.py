@@ -11,7 +11,8 @@ from ..core import Anatomy, Plan
 
 def anatomy(vit: Any) -> Anatomy:
     """What methods may know of ``expedit.models.ViT``."""
-    return Anatomy(depth=len(vit.blocks), prefix=1, heads=vit.heads, head_dim=vit.width // vit.heads)
+    head_dim = vit.width // vit.heads
+    return Anatomy(depth=len(vit.blocks), prefix=1, heads=vit.heads, head_dim=head_dim, grid=vit.nominal)
 
 
 def install(vit: Any, plan: Plan) -> nn.Module:

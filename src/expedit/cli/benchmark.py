@@ -60,7 +60,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _time(
-    model: Segmenter, methods: Sequence[Method], counted: Sequence[Counted], size: tuple[int, int], args: argparse.Namespace
+    model: Segmenter,
+    methods: Sequence[Method],
+    counted: Sequence[Counted],
+    size: tuple[int, int],
+    args: argparse.Namespace,
 ) -> list[Timed]:
     """Interleaved timing at every batch size, with progress."""
     from rich.progress import Progress

@@ -80,6 +80,7 @@ class Anatomy:
         prefix: tokens in front that are never reduced.
         heads: attention heads of every block.
         head_dim: width of one head.
+        grid: token lattice of an image of the size the network was made for, where it has one.
         guides: what the attention steps can show a reducer.
     """
 
@@ -87,6 +88,7 @@ class Anatomy:
     prefix: int
     heads: int
     head_dim: int
+    grid: Grid | None = None
     guides: frozenset[Guide] = frozenset(("tokens", "keys", "cls_attention"))
 
 

@@ -137,6 +137,6 @@ def _runner(model: torch.nn.Module, pixels: torch.Tensor) -> Callable[[], object
 def as_json(
     model: str, image: tuple[int, int], counted: Sequence[Counted], timed: Sequence[Timed], facts: dict[str, str]
 ) -> dict[str, object]:
-    """The result as one JSON object: ``rows`` (dense first) with the MACs, ``timings``, and what they were made with."""
+    """The result as one JSON object: ``rows`` (dense first) with the MACs, ``timings``, and the machine."""
     rows = [{key: value for key, value in asdict(c).items() if value is not None} for c in counted]
     return {"model": model, "size": list(image), "rows": rows, "timings": [asdict(t) for t in timed], **facts}

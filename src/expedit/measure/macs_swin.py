@@ -36,7 +36,9 @@ def published_backbone_macs(
     total = grid.length * net.embed * (3 * 4 * 4 + NORM)  # patch convolution and its norm
     for stage, (depth, behind) in enumerate(zip(net.depths, accumulate(net.depths), strict=True)):
         c = net.embed * 2**stage
-        total += _stage(net, grid, c, depth, method if method and behind - depth <= method.alpha < behind else None, behind)
+        total += _stage(
+            net, grid, c, depth, method if method and behind - depth <= method.alpha < behind else None, behind
+        )
         total += NORM * grid.length * c  # norm of the stage's output
         if stage < len(net.depths) - 1:
             grid = Grid(-(-grid.h // 2), -(-grid.w // 2))
@@ -50,7 +52,9 @@ def _stage(net: Architecture, grid: Grid, c: int, depth: int, method: Expedit | 
     if method is None:
         return depth * _block(net, grid, c, window)
     reduced, cells, tokens = behind - method.alpha, Grid(*method.grid), grown(grid, window).length
-    lattice = Grid(*(side // whole * part for side, whole, part in zip(grown(grid, window), window, cells, strict=True)))
+    lattice = Grid(
+        *(side // whole * part for side, whole, part in zip(grown(grid, window), window, cells, strict=True))
+    )
     # first centres; a distance and an aggregation per iteration; distances of the way back and the mixing
     sandwich = tokens * c + (2 * method.iterations + 2) * tokens * cells.length * c
     return (depth - reduced) * _block(net, grid, c, window) + sandwich + reduced * _block(net, lattice, c, cells)

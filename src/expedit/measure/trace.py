@@ -118,7 +118,7 @@ def _watched(plan: Plan, seen: Trace) -> Plan:
 
 
 def token_clusters(model: Segmenter, pixels: Tensor) -> np.ndarray | None:
-    """Which reduced token each token of ``pixels`` ``(1, 3, H, W)`` reads most, ``(h, w)``; ``None`` for a dense model."""
+    """Which reduced token each token of ``pixels`` ``(1, 3, H, W)`` reads most, ``(h, w)``; ``None`` if dense."""
     owner = trace(model, pixels).owner()
     if owner is None:
         return None

@@ -63,14 +63,20 @@ class Expedit(Method):
     def cuts(self, net: Anatomy) -> Sequence[Cut]:
         """One span from before block α to the named end."""
         integer("alpha", self.alpha, 0, net.depth - 1)
-        return [Span(Clusters(self), attn(self.alpha), LOGITS if self.restore == "logits" else FEATURES)]
+        return [Span(Clusters(self, net.grid), attn(self.alpha), LOGITS if self.restore == "logits" else FEATURES)]
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """Reducer: tokens on a lattice to cluster centres on a smaller one."""
+    """Reducer: tokens on a lattice to cluster centres on a smaller one.
+
+    Attributes:
+        settings: of the method.
+        nominal: token lattice of the network's own image size; smaller images keep what they have (``core.lattice``).
+    """
 
     settings: Expedit
+    nominal: Grid | None = None
 
     @property
     def guide(self) -> Guide:
@@ -80,10 +86,10 @@ class Clusters:
     def __call__(self, x: Tensor, guide: Tensor, grid: Grid | None) -> tuple[Tensor, TokenMap]:
         """``(b, n, c)`` on ``grid`` to ``(b, h * w, c)``; ValueError where the clusters do not fit the lattice."""
         s = self.settings
-        grid, cells = fit(s.grid, grid, "expedit")
+        grid, cells = fit(s.grid, grid, "expedit", self.nominal)
         if cells == grid:
             return x, identity(x, grid)
         centres = cluster(x, grid, cells, s.iterations, s.neighbourhood, s.temperature)
         temperature = s.temperature if s.restore_temperature is None else s.restore_temperature
-        index, weight = reading_weights(x, centres, s.top_k, temperature, s.normalize)
+        index, weight = reading_weights(x, centres, min(s.top_k, cells.length), temperature, s.normalize)
         return centres.to(x.dtype), TokenMap(index, weight, cells.length, cells)

@@ -36,14 +36,20 @@ class Pool(Method):
     def cuts(self, net: Anatomy) -> Sequence[Cut]:
         """One span from before block α to the logits."""
         integer("alpha", self.alpha, 0, net.depth - 1)
-        return [Span(Averages(self.grid), attn(self.alpha), LOGITS)]
+        return [Span(Averages(self.grid, net.grid), attn(self.alpha), LOGITS)]
 
 
 @dataclass(frozen=True)
 class Averages:
-    """Reducer: adaptive average pooling; its map is bilinear interpolation."""
+    """Reducer: adaptive average pooling; its map is bilinear interpolation.
+
+    Attributes:
+        grid: lattice of the averages.
+        nominal: as in Expedit's reducer.
+    """
 
     grid: tuple[int, int]
+    nominal: Grid | None = None
 
     @property
     def guide(self) -> Guide:
@@ -52,7 +58,7 @@ class Averages:
 
     def __call__(self, x: Tensor, guide: Tensor, grid: Grid | None) -> tuple[Tensor, TokenMap]:
         """``(b, n, c)`` on ``grid`` to ``(b, h * w, c)``; ValueError where the cells do not fit the lattice."""
-        grid, cells = fit(self.grid, grid, "pool")
+        grid, cells = fit(self.grid, grid, "pool", self.nominal)
         if cells == grid:
             return x, identity(x, grid)
         index, weight = bilinear(grid, cells, x.device)
