@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .data.transforms import normalised, read_image, resize, scaled_size, to_rgb
+from .data.decode import read_image, to_rgb
+from .data.transforms import normalised, resize, scaled_size
 from .models.card import Card
 from .models.postprocess import (
     Sizes,
@@ -76,7 +77,7 @@ def panoptic_of_queries(model: nn.Module, image: np.ndarray, card: Card, window_
     """Things and stuff, no two of which overlap."""
     class_logits, mask_logits, sizes = queries_of(model, image, card)
     kept = confident(class_logits, card.score_threshold)
-    masks = resized(mask_logits[kept], sizes) if len(kept) else mask_logits.new_zeros(0, *sizes.output)
+    masks = resized(mask_logits[kept], sizes)
     labels, found = panoptic(class_logits[kept], masks, frozenset(card.things), card.overlap_threshold)
     segments = tuple(Segment(*segment) for segment in found)
     return Prediction("panoptic", card.classes, card.palette, labels.cpu().numpy(), segments)
@@ -86,7 +87,7 @@ def panoptic_of_queries(model: nn.Module, image: np.ndarray, card: Card, window_
 def instances_of_queries(model: nn.Module, image: np.ndarray, card: Card, window_batch: int = 1) -> Prediction:
     """Things with overlapping masks, by falling score."""
     class_logits, mask_logits, sizes = queries_of(model, image, card)
-    pairs = best_pairs(class_logits, card.instances, frozenset(card.things))
+    pairs = best_pairs(class_logits, card.instances, frozenset(card.things) or None)
     queries, place = pairs.query.unique(return_inverse=True)
     masks, quality = masks_and_quality(mask_logits, queries, sizes)
     score, category, row = rescored(pairs._replace(query=place), quality)

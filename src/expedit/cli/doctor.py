@@ -91,10 +91,5 @@ def check_data(path: Path) -> int:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such folder or file")
     report = inspect(path)
-    print(f"{path}: {report.kind or 'no data set that expedit knows'}")
-    for split in report.splits:
-        state = split.problem or f"{split.checked} pairs decoded, no problem found"
-        print(f"  {split.name:8} {split.images} images, {split.labels} label files; {state}")
-    for sentence in report.missing:
-        print(f"  missing: {sentence}")
-    return 0 if report.good else 2
+    print(report)
+    return 0 if report.ok else 2

@@ -59,14 +59,14 @@ def run(args: argparse.Namespace) -> int:
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
     """All images named or inside the named folders; FileNotFoundError if a path is missing or a folder has none."""
-    from ..data.transforms import IMAGE_SUFFIXES
+    from ..data.decode import IMAGE_ENDINGS
 
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
             if not inside:
-                raise FileNotFoundError(f"{path}: no images in this folder (looked for {sorted(IMAGE_SUFFIXES)})")
+                raise FileNotFoundError(f"{path}: no images in this folder; looked for {' '.join(IMAGE_ENDINGS)}")
             found += inside
         elif path.exists():
             found.append(path)
@@ -91,7 +91,7 @@ def segment(model: nn.Module, path: Path, args: argparse.Namespace) -> None:
     from PIL import Image
 
     from .. import draw
-    from ..data.transforms import read_image
+    from ..data.decode import read_image
     from ..inference import predict
 
     image = read_image(path)

@@ -29,10 +29,12 @@ class SemanticData(Protocol):
     """A finite, indexable collection of samples; `classes[i]` and `palette[i]` (RGB, 0..255) describe label value i."""
 
     @property
-    def classes(self) -> tuple[str, ...]: ...
+    def classes(self) -> tuple[str, ...]:
+        """Names in the order of the label values."""
 
     @property
-    def palette(self) -> tuple[tuple[int, int, int], ...]: ...
+    def palette(self) -> tuple[tuple[int, int, int], ...]:
+        """One RGB colour per class."""
 
     def __len__(self) -> int: ...
 

@@ -1,54 +1,13 @@
-"""Pixels in, normalised tensor out: decoding, the resize rules of both protocols, normalisation."""
+"""Pixels in, normalised tensor out: the resize rules of both protocols, and normalisation."""
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
-
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"))
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Decode an image file to ``(H, W, 3)`` uint8 RGB, turned the way its EXIF tag says.
-
-    Palette, grey, 16-bit and CMYK images are converted; transparent ones are laid on white.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not an image, damaged, or too large to be honest.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such image file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return to_rgb(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: expected an image, but its content is none that Pillow knows") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{path}: {error}") from None
-    except (OSError, SyntaxError, EOFError, ValueError) as error:
-        raise ValueError(f"{path}: the image is damaged or cut short ({error})") from None
-
-
-def to_rgb(image: Image.Image) -> np.ndarray:
-    """Any Pillow image as ``(H, W, 3)`` uint8 RGB."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = np.asarray(image, dtype=np.float64)
-        # 16-bit pictures come in as up to 65535; others of these modes may hold plain bytes.
-        scale = 255 / 65535 if values.max(initial=0) > 255 else 1.0
-        image = Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return np.array(image.convert("RGB"))
 
 
 def scaled_size(height: int, width: int, long_max: int, short_max: int) -> tuple[int, int]:

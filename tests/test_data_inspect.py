@@ -1,0 +1,124 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from data_files import picture, write
+from expedit.data.inspect import guess, inspect
+
+ZERO = np.zeros((3, 4), np.uint8)
+ADE = {
+    "ADEChallengeData2016/images/validation/a.jpg": picture(3, 4),
+    "ADEChallengeData2016/images/validation/b.jpg": picture(3, 4),
+    "ADEChallengeData2016/annotations/validation/a.png": ZERO,
+    "ADEChallengeData2016/annotations/validation/b.png": ZERO,
+}
+CITY = {
+    "leftImg8bit/val/bonn/b_1_leftImg8bit.png": picture(3, 4),
+    "gtFine/val/bonn/b_1_gtFine_labelIds.png": ZERO,
+}
+CONTEXT = {
+    "VOC2010/JPEGImages/a.jpg": picture(3, 4),
+    "VOC2010/SegmentationClassContext/a.png": ZERO,
+    "VOC2010/ImageSets/SegmentationContext/val.txt": "a",
+    "VOC2010/ImageSets/SegmentationContext/train.txt": "a",
+}
+MINE = {"images/train/a.jpg": picture(3, 4), "labels/train/a.png": ZERO, "classes.txt": "road"}
+
+
+@pytest.mark.parametrize("place", ["data", "data.zip"])
+@pytest.mark.parametrize(
+    ("files", "kind", "splits"),
+    [
+        (ADE, "ade20k", [("val", 2, 2, 2)]),
+        (CITY, "cityscapes", [("val", 1, 1, 1)]),
+        (CONTEXT, "pascal-context", [("train", 1, 1, 1), ("val", 1, 1, 1)]),
+        (MINE, "folder", [("train", 1, 1, 1)]),
+    ],
+)
+def test_good_trees(tmp_path, place, files, kind, splits):
+    report = inspect(write(tmp_path / place, files))
+    assert report.kind == guess(report.path) == kind
+    assert [(split.name, split.images, split.labels, split.checked) for split in report.splits] == splits
+    assert report.ok
+
+
+def test_an_incomplete_split_is_counted_and_named(tmp_path):
+    del (files := dict(ADE))["ADEChallengeData2016/annotations/validation/b.png"]
+    report = inspect(write(tmp_path, files))
+    (split,) = report.splits
+    assert (split.images, split.labels, split.checked) == (2, 1, 0)
+    assert "b.jpg: has no label, expected" in split.problem
+    assert not report.ok
+
+
+def test_the_first_broken_pair_is_named(tmp_path):
+    files = {**ADE, "ADEChallengeData2016/annotations/validation/b.png": ZERO + 151}
+    (split,) = inspect(write(tmp_path, files)).splits
+    assert "b.png: expected label values 0..150, 255, got 151" in split.problem
+    assert split.checked == 2
+
+
+def test_samples_are_spread_over_the_split(tmp_path):
+    names = [f"{i:03d}" for i in range(50)]
+    files = {f"images/val/{name}.png": picture(3, 4) for name in names} | {f"labels/val/{n}.png": ZERO for n in names}
+    root = write(tmp_path, {**files, "classes.txt": "a", "labels/val/049.png": ZERO + 7})
+    assert inspect(root, samples=10).splits[0].checked == 10
+    assert inspect(root, samples=10).ok
+    thorough = inspect(root, samples=0)
+    assert "049.png" in thorough.splits[0].problem
+
+
+def test_own_data_without_a_class_list(tmp_path):
+    files = {path: content for path, content in MINE.items() if path != "classes.txt"}
+    root = write(tmp_path, {**files, "labels/train/a.png": np.array([[0, 1, 2, 9]] * 3, dtype=np.uint8)})
+    report = inspect(root)
+    assert report.kind == "folder"
+    assert report.splits[0].problem is None
+    assert "classes.txt: one class name per line; the labels that were read hold 0..2, 9" in report.missing[0]
+    assert inspect(root, classes=[str(i) for i in range(10)]).ok
+
+
+def test_pascal_context_without_masks_says_what_is_expected(tmp_path):
+    files = {path: content for path, content in CONTEXT.items() if "Class" not in path}
+    report = inspect(write(tmp_path, files))
+    assert report.kind == "pascal-context"
+    assert "SegmentationClassContext: expected this, or trainval_merged.json" in report.splits[0].problem
+
+
+def test_something_else(tmp_path):
+    report = inspect(write(tmp_path, {"a.txt": "", "b/c.jpg": picture()}))
+    assert (report.kind, report.splits, report.ok) == (None, (), False)
+    assert [line.split(":")[0] for line in report.missing] == ["ade20k", "cityscapes", "pascal-context", "folder"]
+    with pytest.raises(FileNotFoundError, match="no such folder or archive"):
+        inspect(tmp_path / "none")
+
+
+def test_reports_read_like_a_list(tmp_path):
+    good = str(inspect(write(tmp_path / "a", ADE))).splitlines()
+    assert good[1:] == ["  val: 2 images, 2 labels, 2 pairs read", "    nothing wrong"]
+    assert good[0].endswith(": ade20k")
+    other = str(inspect(write(tmp_path / "b", {"x.txt": ""})))
+    assert "no data set that expedit knows\n  expected:\n    ade20k: " in other
+
+
+def test_a_folder_with_one_side_only(tmp_path):
+    report = inspect(write(tmp_path, {"leftImg8bit/val/bonn/b_1_leftImg8bit.png": picture(3, 4)}))
+    assert report.kind == "cityscapes"
+    assert (report.splits[0].images, report.splits[0].labels) == (1, 0)
+    assert "gtFine/val/bonn/b_1_gtFine_labelIds.png" in report.splits[0].problem
+
+
+def test_camvid(shared):
+    report = inspect(shared / "data" / "camvid", samples=3)
+    assert [(split.name, split.images, split.labels) for split in report.splits] == [
+        ("train", 367, 367),
+        ("val", 101, 101),
+    ]
+
+
+def test_listing_data_sets_needs_no_torch():
+    code = "import sys, expedit.data; print('torch' in sys.modules, *expedit.data.DATASETS)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert answer == ["False", "toy", "ade20k", "cityscapes", "pascal-context", "pascal-context-59", "folder"]

@@ -1,0 +1,139 @@
+import multiprocessing
+import os
+import pickle
+import zipfile
+
+import pytest
+
+from data_files import write
+from expedit.data.storage import Tree
+
+FILES = {"a/one.txt": "1", "a/deep/two.txt": "22", "b/three.txt": "333", "top.txt": "x\n\n y \n"}
+
+
+@pytest.fixture(params=["folder", "pack.zip", "pack.tar", "folder holding zip", "folder holding tar"])
+def tree(request, tmp_path):
+    if " holding " in request.param:
+        write(tmp_path / f"pack.{request.param[-3:]}", FILES)
+        return Tree(tmp_path)
+    return Tree(write(tmp_path / request.param, FILES))
+
+
+def test_every_kind_of_storage_lists_and_reads_the_same(tree):
+    assert tree.files("a") == ["a/deep/two.txt", "a/one.txt"]
+    assert tree.files("nowhere") == []
+    assert (tree.has("a/deep"), tree.has("a/one.txt"), tree.has("de")) == (True, False, False)
+    assert (tree.exists("a/one.txt"), tree.exists("a"), tree.exists("a/one")) == (True, False, False)
+    assert tree.folders() == ["a", "b"]
+    assert tree.read("a/deep/two.txt") == b"22"
+    assert tree.lines("top.txt") == ["x", "y"]
+
+
+def test_a_tree_survives_pickling_after_use(tree):
+    tree.read("a/one.txt")
+    assert pickle.loads(pickle.dumps(tree)).read("b/three.txt") == b"333"
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/../../secret", "a\\b", "./a"])
+def test_names_cannot_leave_the_tree(tree, name):
+    for action in (tree.read, tree.exists, tree.has, tree.files):
+        with pytest.raises(ValueError, match="relative path inside"):
+            action(name)
+
+
+def test_a_missing_file_is_named_with_its_full_path(tree):
+    with pytest.raises(FileNotFoundError, match=r"a/none\.txt"):
+        tree.read("a/none.txt")
+
+
+def test_size_limit(tree):
+    with pytest.raises(ValueError, match=r"three\.txt: expected at most 2 bytes, got 3"):
+        tree.read("b/three.txt", limit=2)
+
+
+@pytest.mark.parametrize("name", ["bad.zip", "bad.tar"])
+def test_members_that_would_leave_the_archive_do_not_exist(tmp_path, name):
+    evil = {"../out.txt": "o", "/abs.txt": "a", "c:/win.txt": "w", "in/../../out.txt": "i", "__MACOSX/x.txt": "m"}
+    tree = Tree(write(tmp_path / name, {**evil, "in/.hidden": "h", "in/good.txt": "g"}))
+    assert tree.files("") == ["in/good.txt"]
+
+
+def test_a_folder_goes_before_an_archive_that_holds_it_too(tmp_path):
+    write(tmp_path / "pack.zip", {"a/x.txt": "packed", "b/y.txt": "packed"})
+    write(tmp_path, {"a/x.txt": "loose"})
+    tree = Tree(tmp_path)
+    assert (tree.read("a/x.txt"), tree.read("b/y.txt")) == (b"loose", b"packed")
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar"])
+def test_a_damaged_archive_is_named(tmp_path, suffix):
+    path = tmp_path / f"broken.{suffix}"
+    path.write_bytes(b"this is no archive" * 100)
+    with pytest.raises(ValueError, match=rf"broken\.{suffix}: expected"):
+        Tree(path).exists("a")
+
+
+def test_a_damaged_member_is_named(tmp_path):
+    path = write(tmp_path / "pack.zip", {"a.txt": os.urandom(500)})
+    data = bytearray(path.read_bytes())
+    data[100] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"pack\.zip/a\.txt: cannot be read"):
+        Tree(path).read("a.txt")
+
+
+def test_a_shortened_tar_is_refused(tmp_path):
+    path = write(tmp_path / "pack.tar", {"a.txt": b"1" * 5000})
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"pack\.tar"):
+        Tree(path).read("a.txt")
+
+
+def test_root_must_be_there_and_readable(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none: no such folder"):
+        Tree(tmp_path / "none")
+    (tmp_path / "x.rar").write_text("x")
+    with pytest.raises(ValueError, match=r"expected a folder, a \.zip or a \.tar"):
+        Tree(tmp_path / "x.rar")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [("", "empty list"), ("a\nb\na\n", "'a' is listed twice"), (b"\xff", "text")]
+)
+def test_list_files_are_checked(tmp_path, text, problem):
+    with pytest.raises(ValueError, match=rf"l\.txt: .*{problem}"):
+        Tree(write(tmp_path, {"l.txt": text})).lines("l.txt")
+
+
+def test_links_to_folders_are_followed_and_circles_end(tmp_path):
+    write(tmp_path / "elsewhere", {"x.txt": "x"})
+    write(tmp_path / "root", {"a/y.txt": "y"})
+    (tmp_path / "root/a/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root/a/circle").symlink_to(tmp_path / "root")
+    assert {"a/link/x.txt", "a/y.txt"} <= set(Tree(tmp_path / "root").files("a"))
+
+
+def _read_all(tree, names, queue):
+    queue.put([tree.read(name) for name in names])
+
+
+def test_forked_processes_read_one_zip_at_the_same_time(tmp_path):
+    contents = {f"{i}.bin": os.urandom(200_000) for i in range(20)}
+    tree = Tree(write(tmp_path / "pack.zip", contents))
+    tree.read("0.bin")
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    workers = [context.Process(target=_read_all, args=(tree, list(contents), queue)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    answers = [queue.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join(60)
+    assert answers == [list(contents.values())] * 2
+
+
+def test_nothing_is_written(tmp_path):
+    tree = Tree(write(tmp_path / "pack.zip", FILES))
+    tree.read("a/one.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["pack.zip"]
+    assert zipfile.is_zipfile(tmp_path / "pack.zip")
