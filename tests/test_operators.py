@@ -1,11 +1,11 @@
 """Fast operators against their slow literal twins."""
 
 import pytest
-import reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import reference
 from expedit.core import Grid, TokenMap
 from expedit.core.similarity import Axis, cluster, nearest, reading_weights
 from expedit.core.windows import Windowed, merge, partition

@@ -1,15 +1,18 @@
 """One adapter per backbone family; each knows no method and at most one third-party model library.
 
 An adapter is a module with four functions: ``anatomy(backbone)`` tells what methods may know, ``install(backbone,
-plan)`` returns the backbone with the cuts of ``plan``, ``plan(backbone)`` tells the cuts it has, and
+plan, **options)`` returns the backbone with the cuts of ``plan``, ``plan(backbone)`` tells the cuts it has, and
 ``branches(backbone)`` lists the modules whose inputs count as tokens.
 """
 
 from types import ModuleType
 
-from . import vit
+from . import hf_swin, vit
 
-ADAPTERS: dict[str, ModuleType] = {"expedit.models.vit.ViT": vit}
+ADAPTERS: dict[str, ModuleType] = {
+    "expedit.models.vit.ViT": vit,
+    "transformers.models.swin.modeling_swin.SwinModel": hf_swin,
+}
 """Adapter by the full name of the backbone's class, so that looking for one imports no model library."""
 
 __all__ = ["ADAPTERS"]

@@ -10,7 +10,10 @@ from importlib import import_module
 VERBS: dict[str, str] = {
     "compare": "compare methods on a data set: table, CSV, JSON and an HTML report",
     "predict": "segment images and write masks, overlays and label files",
+    "evaluate": "mIoU and speed of a model on a data set, on one process or many",
+    "convert": "turn an official checkpoint into one safetensors file",
     "benchmark": "count MACs and time a model against its accelerated self",
+    "prepare": "make the annotation files that a data set's panoptic and instance tasks need",
     "list": "models, methods and their settings, data sets, recipes",
     "doctor": "check the installation: versions, devices, what is missing for what",
 }
@@ -19,7 +22,7 @@ VERBS: dict[str, str] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. Exit status: 0 done, 2 the input or the machine does not allow it, 130 interrupted."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = [*(sys.argv[1:] if argv is None else argv)]  # the verb "list" hides the built-in here
     verb = argv[0] if argv and argv[0] in VERBS else None
     parser = argparse.ArgumentParser(prog="expedit", description="Fast dense prediction without any training.")
     parser.add_argument("--version", action="store_true", help="print the version and exit")

@@ -98,9 +98,10 @@ def cluster(x: Tensor, grid: Grid, cells: Grid, iterations: int, neighbourhood: 
     in_reach = in_reach.flatten(4, 5).flatten(2, 3).flatten(0, 1)
     owned = in_reach.any(2, keepdim=True)
     for _ in range(iterations):
-        near = _gather_cells(centres.unflatten(1, cells), tile_h, tile_w)
-        bias = near.square().sum(2).mul_(-temperature)[:, None, :]
-        logits = torch.baddbmm(bias, tiled, near.transpose(1, 2), alpha=2 * temperature).unflatten(0, (x.shape[0], -1))
+        norms = centres.square().sum(2, keepdim=True).mul_(-temperature)
+        near, bias = (_gather_cells(part.unflatten(1, cells), tile_h, tile_w) for part in (centres, norms))
+        logits = torch.baddbmm(bias.transpose(1, 2), tiled, near.transpose(1, 2), alpha=2 * temperature)
+        logits = logits.unflatten(0, (x.shape[0], -1))
         share = logits.masked_fill_(~in_reach, float("-inf")).softmax(-1).masked_fill_(~owned, 0.0).flatten(0, 1)
         mass = _scatter_cells(share.sum(1)[:, :, None], x.shape[0], tile_h, tile_w)
         total = _scatter_cells(share.transpose(1, 2) @ tiled, x.shape[0], tile_h, tile_w)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
 DENSE = 4
 """A map that reads at least every ``DENSE``-th reduced token is applied as a dense product."""
 

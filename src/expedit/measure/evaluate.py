@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ..data.sample import Sample, SemanticData
-from ..inference import labels_of, prepared
+from ..inference import labels_of, prepared, semantic_of_queries
 from ..metrics import SemanticScores, confusion
 from ..models.card import Card
 from .partial import Partial
@@ -173,7 +174,7 @@ def evaluate(
     """
     protocol, processes = protocol or Protocol(), processes or Processes()
     card: Card = model.card  # type: ignore[assignment]
-    images = _checked(card, data, limit)
+    images = _checked(card, data, limit, protocol)
     shape = (2, len(card.classes), len(card.classes))
     done, before = partial.read(shape) if partial else (set(), np.zeros(shape, np.int64))
     run = partial.next_run() if partial else 0
@@ -195,10 +196,12 @@ def evaluate(
     return Evaluation(card.classes, counts[0], counts[1], images, fresh, float(seconds), float(waited))
 
 
-def _checked(card: Card, data: SemanticData, limit: int | None) -> int:
+def _checked(card: Card, data: SemanticData, limit: int | None, protocol: Protocol) -> int:
     """Number of images to evaluate; ValueError if model and data do not go together."""
     if card.task != "semantic":
         raise ValueError(f"expected a model for semantic segmentation, got one for {card.task} segmentation")
+    if card.output == "queries" and (protocol.flip or protocol.scales != (1.0,)):
+        raise ValueError("several scales and flips are for models that return class logits of pixels, not queries")
     if data.classes and len(data.classes) != len(card.classes):
         raise ValueError(f"expected a data set with the model's {len(card.classes)} classes, got {len(data.classes)}")
     if limit is not None and limit < 1:
@@ -220,14 +223,17 @@ def _work(
     progress: Callable[[int, int], None],
 ) -> float:
     """Run the model over the images of this process; seconds in which it had to wait for one."""
+    of_queries = card.output == "queries"
 
     def load(index: int) -> tuple[int, Sample, list[Tensor]]:
         sample = data[index]
         if sample.label is None and against is None:
             raise ValueError(f"{sample.name}: expected a ground truth; without one, compare with another model")
-        return index, sample, prepared(sample.image, card, protocol.scales)
+        return index, sample, [] if of_queries else prepared(sample.image, card, protocol.scales)
 
     def segment(network: nn.Module, views: list[Tensor], sample: Sample) -> Tensor:
+        if of_queries:
+            return torch.from_numpy(semantic_of_queries(network, sample.image, card).labels)
         return labels_of(network, views, sample.image.shape[:2], card, protocol.window_batch, protocol.flip)
 
     waiting, finished = 0.0, 0

@@ -26,6 +26,11 @@ class Card:
         resampling: "opencv" (bilinear without antialias, the Segmenter protocol) or "pillow" (antialiased).
         things: class indices that are things, where the task tells things from stuff.
         source: where the weights come from.
+        multiple: images are padded with zeros, at the right and the bottom, to multiples of this many pixels.
+        output: what the model returns: class logits of every "pixels", or class and mask logits of its "queries".
+        score_threshold: panoptic segments come from queries with a higher score.
+        overlap_threshold: a query that owns a smaller share of its mask makes no panoptic segment.
+        instances: most instances of an image.
     """
 
     task: Task
@@ -39,6 +44,11 @@ class Card:
     resampling: Literal["opencv", "pillow"] = "opencv"
     things: tuple[int, ...] = ()
     source: str = ""
+    multiple: int = 1
+    output: Literal["pixels", "queries"] = "pixels"
+    score_threshold: float = 0.8
+    overlap_threshold: float = 0.8
+    instances: int = 100
 
     def __post_init__(self) -> None:
         if len(self.palette) != len(self.classes):

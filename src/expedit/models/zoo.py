@@ -6,13 +6,19 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
 
-from . import files
+from . import files, mask2former_zoo
 from .card import generic_card
+from .mask2former import Mask2Former
+from .official import read_segmenter
 from .segmenter import Segmenter
+from .vit import Interpolation
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -31,22 +37,39 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "segmenter-vit-l16-ade20k": lambda: segmenter_large(150, 640, 640, (2560, 640), 2),
     "segmenter-vit-l16-cityscapes": lambda: segmenter_large(19, 768, 512, (2048, 1024), 1),
     "segmenter-vit-l16-pascal-context": lambda: segmenter_large(60, 480, 320, (4160, 520), 2),
+    **{name: partial(mask2former_zoo.build, name) for name in mask2former_zoo.PUBLISHED},
 }
 """Networks of the published tables, built with random weights: for counting and timing."""
 
 
-def build(name: str) -> nn.Module:
-    """The network called ``name``: with its weights where they ship, with random ones otherwise, evaluation mode."""
-    if name in ARCHITECTURES:
-        return ARCHITECTURES[name]().eval()
-    return load(name)
+def build(name: str, device: str = "cpu") -> nn.Module:
+    """The network called ``name`` in evaluation mode: trained where it ships or is a checkpoint, random otherwise.
+
+    Args:
+        name: an architecture, or what ``load`` takes.
+        device: where an architecture's random weights lie; "meta" needs no memory, for counting.
+    """
+    if name not in ARCHITECTURES:
+        return load(name)
+    with torch.device(device):
+        return ARCHITECTURES[name]().eval().to(device)  # not every library heeds the default device
 
 
-def load(source: str | Path) -> nn.Module:
+def load(
+    source: str | Path,
+    *,
+    norm_eps: float | None = None,
+    pos_embed: Interpolation | None = None,
+    architecture: str | None = None,
+) -> nn.Module:
     """A trained model in evaluation mode.
 
     Args:
-        source: a name out of ``SHIPPED``, or the path of a checkpoint.
+        source: a name out of ``SHIPPED``, or the path of a checkpoint: an official Segmenter folder or ``.pth``,
+            an official Mask2Former ``.pkl``, a folder that transformers wrote, or our ``.safetensors``.
+        norm_eps: epsilon of a Segmenter encoder's LayerNorms, instead of what the checkpoint says or stands for.
+        pos_embed: how its positions are resized, "bicubic" or "bilinear", likewise.
+        architecture: name of a Mask2Former's network; by default the published one with as many classes and queries.
 
     Raises:
         FileNotFoundError: neither a name nor a file.
@@ -61,23 +84,32 @@ def load(source: str | Path) -> nn.Module:
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise FileNotFoundError(f"{name!r} is neither a file nor a model; {hint}known models: {', '.join(known)}")
-    return READERS[_kind(path)](path)
+    given = {"norm_eps": norm_eps, "pos_embed": pos_embed, "architecture": architecture}
+    given = {key: value for key, value in given.items() if value is not None}
+    kind = _kind(path)
+    if unfit := [key for key in given if key not in SETTINGS[kind]]:
+        raise ValueError(f"{path}: {', '.join(unfit)} has no meaning for this checkpoint")
+    return READERS[kind](path, **given)
 
 
 def _kind(path: Path) -> str:
     """Which reader a path is for; ValueError lists what can be read."""
-    kind = "folder" if path.is_dir() else path.suffix
+    kind = path.suffix
+    if path.is_dir():
+        kind = "transformers folder" if (path / "config.json").is_file() else "folder"
     if kind not in READERS:
         raise ValueError(f"{path}: expected one of {', '.join(READERS)}, got {kind or 'a file without suffix'!r}")
     return kind
 
 
-def read_safetensors(path: Path) -> Segmenter:
-    """Our own file, or bare official keys in safetensors."""
+def read_safetensors(path: Path, **overrides: Any) -> nn.Module:
+    """Our own file, or bare official Segmenter keys in safetensors; ``overrides`` of ``Segmenter.from_state_dict``."""
     state, metadata = files.read(path)
     settings = json.loads(metadata.get("settings", "{}"))
     try:
-        model = Segmenter.from_state_dict(state, **settings)
+        if metadata.get("model") == "Mask2Former":
+            return Mask2Former.from_settings(state, settings, files.card_from(json.loads(metadata["card"])))
+        model = Segmenter.from_state_dict(state, **{**settings, **overrides})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if "card" in metadata:
@@ -85,5 +117,17 @@ def read_safetensors(path: Path) -> Segmenter:
     return model
 
 
-READERS: dict[str, Callable[[Path], nn.Module]] = {".safetensors": read_safetensors}
-"""Reader by suffix, or ``folder``."""
+READERS: dict[str, Callable[..., nn.Module]] = {
+    ".safetensors": read_safetensors,
+    ".pth": read_segmenter,
+    ".pkl": mask2former_zoo.load,
+    "folder": read_segmenter,
+    "transformers folder": mask2former_zoo.load,
+}
+"""Reader by suffix or kind of folder: from a path, and the keywords of ``load`` that were given, to a model."""
+
+SETTINGS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys((".safetensors", ".pth", "folder"), ("norm_eps", "pos_embed")),
+    **dict.fromkeys((".pkl", "transformers folder"), ("architecture",)),
+}
+"""Keywords of ``load`` that each reader knows."""
