@@ -1,0 +1,132 @@
+"""Predictions in the official submission formats: COCO panoptic, COCO results, YouTubeVIS results."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .panoptic import SegmentLike, box_of, ids_to_png
+from .rle import box, encode
+from .writing import whole, write_json, write_png
+
+Entry = dict[str, Any]
+
+
+class PanopticWriter:
+    """PNGs while the images come, the JSON at the end; use ``panoptic_writer``, which calls ``finish``."""
+
+    def __init__(self, path: Path, category_ids: Sequence[int]) -> None:
+        """``path``: of the JSON, PNGs go to the folder of the same name; ``category_ids[i]``: of class index i."""
+        if path.suffix != ".json":
+            raise ValueError(f"{path}: expected a name that ends in .json")
+        self.path, self.folder, self.category_ids = path, path.with_suffix(""), tuple(category_ids)
+        self.annotations: dict[int | str, Entry] = {}
+
+    def add(self, image_id: int | str, name: str, ids: np.ndarray, segments: Iterable[SegmentLike]) -> None:
+        """Write one image's PNG.
+
+        Args:
+            image_id: as in the annotation file.
+            name: of the PNG, without ending.
+            ids: ``(H, W)`` segment ids, 0 = none.
+            segments: what these ids are; those without a pixel are left out.
+
+        Raises:
+            ValueError: an image comes twice, an id is not described, or does not fit a PNG.
+        """
+        if image_id in self.annotations or (self.folder / f"{name}.png").name != f"{name}.png":
+            raise ValueError(f"image {image_id!r}: expected each image once, under a plain file name, got {name!r}")
+        described = {segment.id: segment.category for segment in segments}
+        infos = []
+        for id_ in np.unique(ids).tolist():
+            if id_ == 0:
+                continue
+            if id_ not in described:
+                raise ValueError(f"{name}: the map of ids holds segment {id_}, which is not described")
+            mask = ids == id_
+            category = self.category_ids[described[id_]]
+            infos.append(
+                {"id": id_, "category_id": category, "area": int(mask.sum()), "bbox": box_of(mask), "iscrowd": 0}
+            )
+        write_png(self.folder / f"{name}.png", ids_to_png(ids))
+        self.annotations[image_id] = {"image_id": image_id, "file_name": f"{name}.png", "segments_info": infos}
+
+    def finish(self, truth: Mapping[str, Any] | None = None) -> Path:
+        """Write the JSON; images and categories are taken from ``truth``, the annotation file, where it is given."""
+        copied = {key: truth[key] for key in ("images", "categories") if key in truth} if truth else {}
+        write_json(self.path, {**copied, "annotations": list(self.annotations.values())})
+        return self.path
+
+
+@contextmanager
+def panoptic_writer(
+    path: Path, category_ids: Sequence[int], truth: Mapping[str, Any] | None = None
+) -> Iterator[PanopticWriter]:
+    """A ``PanopticWriter`` whose JSON is written when the block ends well."""
+    writer = PanopticWriter(path, category_ids)
+    yield writer
+    writer.finish(truth)
+
+
+def instance_results(
+    image_id: int | str,
+    masks: np.ndarray,
+    categories: Sequence[int],
+    scores: Sequence[float],
+    category_ids: Sequence[int],
+    boxes: bool = True,
+) -> list[Entry]:
+    """The instances of one image as COCO results.
+
+    Args:
+        image_id: as in the annotation file.
+        masks: ``(n, H, W)`` bool.
+        categories: n class indices.
+        scores: n confidences, 0..1.
+        category_ids: category id of every class index.
+        boxes: add ``[x, y, w, h]`` around the masks. The COCO tools then tell small, medium and large detections by
+            their boxes; without, by their masks, as Mask2Former's own evaluation does.
+    """
+    entries = []
+    for rle, category, score in zip(encode(masks), categories, scores, strict=True):
+        entry: Entry = {"image_id": image_id, "category_id": category_ids[category], "segmentation": rle}
+        if boxes:
+            entry["bbox"] = box(rle)
+        entries.append({**entry, "score": float(score)})
+    return entries
+
+
+def video_results(
+    video_id: int,
+    masks: np.ndarray,
+    categories: Sequence[int],
+    scores: Sequence[float],
+    category_ids: Sequence[int],
+) -> list[Entry]:
+    """The tracks of one clip as YouTubeVIS results; ``masks`` is ``(n, T, H, W)`` bool, empty frames become null."""
+    entries = []
+    for track, category, score in zip(masks, categories, scores, strict=True):
+        frames = [rle if frame.any() else None for rle, frame in zip(encode(track), track, strict=True)]
+        ids: Entry = {"video_id": video_id, "category_id": category_ids[category]}
+        entries.append({**ids, "segmentations": frames, "score": float(score)})
+    return entries
+
+
+def write_results(path: Path, entries: Sequence[Entry]) -> Path:
+    """Write COCO or YouTubeVIS results; returns the path."""
+    write_json(path, list(entries))
+    return path
+
+
+def write_video_submission(folder: Path, entries: Sequence[Entry]) -> Path:
+    """Write ``results.json``, and ``results.zip`` with it inside for the server; returns the path of the zip."""
+    path = write_results(folder / "results.json", entries)
+    packed = folder / "results.zip"
+    with whole(packed) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(path, "results.json")
+    return packed

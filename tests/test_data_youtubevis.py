@@ -1,0 +1,114 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from expedit.data.youtubevis import CLASSES, open_clips, open_youtubevis, video_categories
+
+
+def rle_of(mask):
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": rle["size"], "counts": rle["counts"].decode()}
+
+
+def tree(root, place="valid.json", frames=3):
+    mask = np.zeros((8, 10), bool)
+    mask[2:5, 3:7] = True
+    names = [f"clip/{frame:05d}.jpg" for frame in range(0, 5 * frames, 5)]
+    content = {
+        "videos": [{"id": 2, "height": 8, "width": 10, "length": frames, "file_names": names}],
+        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(CLASSES[2019])],
+        "annotations": [
+            {"video_id": 2, "category_id": 8, "segmentations": [rle_of(mask), None, rle_of(~mask)][:frames]}
+        ],
+    }
+    for index, name in enumerate(names):
+        path = root / "valid/JPEGImages" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 10, 3), 40 * index, np.uint8)).save(path)
+    (root / place).parent.mkdir(exist_ok=True)
+    (root / place).write_text(json.dumps(content))
+    return content, mask
+
+
+@pytest.mark.parametrize("place", ["valid.json", "valid/instances.json"])
+def test_both_layouts(tmp_path, place):
+    _, mask = tree(tmp_path, place)
+    data = open_youtubevis(tmp_path, "valid")
+    assert (len(data), data.classes, len(data.palette)) == (1, CLASSES[2019], 40)
+    clip = data[0]
+    assert (clip.name, clip.video_id, clip.size, len(clip.frames)) == ("clip", 2, (8, 10), 3)
+    assert [int(frame.mean().round()) for frame in clip.frames] == [0, 40, 80]
+    [track] = clip.tracks
+    assert data.classes[track.category] == "dog"
+    assert (track.masks(8, 10) == np.stack([mask, np.zeros_like(mask), ~mask])).all()
+
+
+def test_both_years_have_forty_classes():
+    for year in (2019, 2021):
+        categories = video_categories(year)
+        assert (len(set(categories.names)), categories.ids, len(set(categories.palette))) == (
+            40,
+            tuple(range(1, 41)),
+            40,
+        )
+    with pytest.raises(ValueError, match="year: expected 2019 or 2021, got 2020"):
+        video_categories(2020)
+
+
+def test_a_split_without_annotations_opens(tmp_path):
+    content, _ = tree(tmp_path)
+    del content["annotations"]
+    (tmp_path / "valid.json").write_text(json.dumps(content))
+    assert open_youtubevis(tmp_path)[0].tracks == ()
+
+
+def test_real_clips_and_a_missing_frame(shared):
+    data = open_clips(shared / "data/video", ["ytvis_style_gt.json"], "")
+    assert (len(data), sum(len(data[i].tracks) for i in range(len(data)))) == (21, 25)
+    clip = data[0]
+    assert clip.name == "blackswan"
+    assert clip.frames[0].shape == (480, 854, 3)
+    assert clip.tracks[0].masks(480, 854).shape == (10, 480, 854)
+    absent = next(clip for clip in data.clips if not data.tree.exists(clip.frames.paths[0]))
+    with pytest.raises(FileNotFoundError, match=r"00000\.jpg: no such file"):
+        absent.frames[0]
+
+
+def test_frames_that_do_not_fit_are_named(tmp_path):
+    tree(tmp_path)
+    frames = open_youtubevis(tmp_path)[0].frames
+    Image.new("RGB", (6, 4)).save(tmp_path / "valid/JPEGImages/clip/00005.jpg")
+    with pytest.raises(ValueError, match=r"clip/00005\.jpg: expected a frame of \(8, 10\) .* got \(4, 6\)"):
+        frames[1]
+    (tmp_path / "valid/JPEGImages/clip/00010.jpg").write_bytes(b"\xff\xd8broken")
+    with pytest.raises(ValueError, match=r"clip/00010\.jpg"):
+        frames[2]
+    assert len(open_youtubevis(tmp_path)[0].frames[0]) == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["annotations"][0].update(segmentations=[None]), "video 2: expected 3 segmentations per track"),
+        (lambda c: c["annotations"][0].update(category_id=99), "a track of video 2: category 99 is none of the 40"),
+        (lambda c: c["videos"][0].update(file_names=[]), "video 2: expected at least one frame"),
+        (lambda c: c["videos"][0].pop("width"), "not as YouTubeVIS annotations are"),
+        (lambda c: c.pop("videos"), "expected a list of objects 'videos'"),
+    ],
+)
+def test_damaged_annotations_are_named(tmp_path, change, message):
+    content, _ = tree(tmp_path)
+    change(content)
+    (tmp_path / "valid.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"valid\.json: {message}"):
+        open_youtubevis(tmp_path)
+
+
+def test_a_missing_split_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"valid\.json: no such file \(or valid/instances\.json\)"):
+        open_youtubevis(tmp_path)
+    with pytest.raises(ValueError, match="split: expected one of train"):
+        open_youtubevis(tmp_path, "all")
