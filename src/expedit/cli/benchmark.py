@@ -12,9 +12,10 @@ from . import console
 from .options import add_machine, add_methods, check_device, dtype_of
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..core import Method
     from ..measure.benchmark import Counted, Timed
-    from ..models import Segmenter
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Count, time, print, write."""
     from ..measure.benchmark import as_json, count
-    from ..measure.macs import with_weights
+    from ..measure.macs import nominal_size
     from ..measure.speed import environment, threads
     from ..models.zoo import build
     from ..spec import parse
@@ -41,8 +42,9 @@ def run(args: argparse.Namespace) -> int:
     check_device(args.device)
     if min(args.batch) < 1 or args.rounds < 1:
         raise ValueError(f"--batch and --rounds: expected at least 1, got {args.batch} and {args.rounds}")
-    model = build(args.model, device="meta")
-    size = tuple(args.size or (model.card.crop, model.card.crop))
+    light = args.macs_only and all(method.static for method in methods)
+    model = build(args.model, device="meta" if light else "cpu")
+    size = tuple(args.size or nominal_size(model))
     if min(size) < 1:
         raise ValueError(f"--size: expected positive pixels, got {size}")
     with console.notes().status("counting multiply-adds"):
@@ -51,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     with threads(args.threads):
         facts = environment(args.device, dtype_of(args))
         if not args.macs_only:
-            timed = _time(with_weights(model), methods, counted, size, args)
+            timed = _time(model, methods, counted, size, args)
     _show(args.model, size, counted, timed, facts)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _time(
-    model: Segmenter,
+    model: nn.Module,
     methods: Sequence[Method],
     counted: Sequence[Counted],
     size: tuple[int, int],
@@ -78,7 +80,7 @@ def _time(
         task = progress.add_task("timing, interleaved", total=len(args.batch) * (1 + args.rounds) * len(counted))
         for batch in args.batch:
             pixels = noise(size, like, batch)
-            timed += measure(model, methods, counted, pixels, args.rounds, lambda: progress.advance(task))
+            timed += measure(model, methods, counted, pixels, args.rounds, progress=lambda: progress.advance(task))
     return timed
 
 
@@ -92,7 +94,8 @@ def _show(
     table = Table("method", "tokens", "GMACs", "published convention", title=title, title_justify="left")
     for row in counted:
         note = f" ({row.clusters:.0f} query clusters)" if row.clusters is not None else ""
-        gmacs = (f"{row.true_gmacs:.2f}", f"{row.published_convention_gmacs:.2f}")
+        published = row.published_convention_gmacs
+        gmacs = (f"{row.true_gmacs:.2f}", "-" if published is None else f"{published:.2f}")
         table.add_row(row.spec + note, f"{row.tokens:.0f}", *gmacs)
     out.print(table)
     if not timed:

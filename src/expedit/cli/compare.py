@@ -132,11 +132,11 @@ def compare(
     contest = None
     with Progress(*columns, console=console.notes(), transient=True) as progress:
         task = progress.add_task("counting multiply-adds", total=1 + len(methods))
-        counted = count(model, methods, size, pixels, lambda: progress.advance(task))
+        counted = count(model, methods, size, pixels, progress=lambda: progress.advance(task))
         if not args.macs_only:
             pixels = noise(size, next(model.parameters())) if pixels is None else pixels
             task = progress.add_task("timing, interleaved", total=(1 + args.rounds) * len(counted))
-            timed = measure(model, methods, counted, pixels, args.rounds, lambda: progress.advance(task))
+            timed = measure(model, methods, counted, pixels, args.rounds, progress=lambda: progress.advance(task))
         if data is not None:
             contest = Contest(model, methods, args.window_batch)
             images = images_of(data, recipe, args)
@@ -174,7 +174,7 @@ def show(
     from rich.table import Table
 
     published = [] if own_methods else [row.published for row in recipe.rows]
-    theirs = any(published)
+    theirs = any(figures is not None for figures in published)
     title = f"{recipe.title} · " + ", ".join(f"{key} {facts[key]}" for key in ("images", "threads", "dtype", "device"))
     columns = ["method", "tokens", "GMACs", "MAC ratio", "ms", "speed-up", "efficiency", "mIoU", "Δ", "agreement"]
     out = Table(title=title, title_justify="left")

@@ -17,16 +17,6 @@ def grown(grid: Grid, window: Grid) -> Grid:
     return Grid(grid.h + -grid.h % window.h, grid.w + -grid.w % window.w)
 
 
-def edge_padded(tokens: Tensor, grid: Grid, window: Grid) -> Tensor:
-    """``(b, grid.length, c)`` on ``grown(grid, window)``: the last row and the last column are repeated."""
-    whole = grown(grid, window)
-    if whole == grid:
-        return tokens
-    rows = torch.arange(whole.h, device=tokens.device).clamp(max=grid.h - 1)
-    columns = torch.arange(whole.w, device=tokens.device).clamp(max=grid.w - 1)
-    return tokens.unflatten(1, grid)[:, rows[:, None], columns].flatten(1, 2)
-
-
 def partition(tokens: Tensor, grid: Grid, window: Grid) -> Tensor:
     """``(b, grid.length, c) -> (b * windows, window.length, c)``; zeros pad the right and the bottom."""
     lattice = tokens.unflatten(1, grid)

@@ -29,5 +29,5 @@ def resize(image: np.ndarray, size: tuple[int, int], resampling: Literal["opencv
 
 def normalised(image: np.ndarray, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Tensor:
     """``(H, W, 3)`` uint8 RGB to ``(1, 3, H, W)`` fp32: ``(pixel - mean) / std``."""
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
-    return (pixels - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].float()
+    return pixels.sub_(torch.tensor(mean)[:, None, None]).div_(torch.tensor(std)[:, None, None])

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core import Method
-from ..models import Segmenter
 from ..surgery import accelerate
-from .macs import cost
+from .macs import cost, measured_part
 from .speed import interleave, peak_memory
 
 
@@ -21,14 +20,14 @@ class Counted:
 
     Attributes:
         spec: "dense" or the method's spec string.
-        published_convention_gmacs: per image, as the published tables counted.
+        published_convention_gmacs: per image, as the published tables counted, ``None`` where they have no such row.
         true_gmacs: per image, every convolution and matrix product.
         tokens: mean sequence length over all branches of the backbone.
         clusters: mean query clusters per block (ACT, measured), else ``None``.
     """
 
     spec: str
-    published_convention_gmacs: float
+    published_convention_gmacs: float | None
     true_gmacs: float
     tokens: float
     clusters: float | None
@@ -61,47 +60,52 @@ class Timed:
 
 
 def count(
-    model: Segmenter,
+    model: nn.Module,
     methods: Sequence[Method],
     image: tuple[int, int],
     pixels: Tensor | None = None,
+    options: Mapping[str, bool] | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> list[Counted]:
     """MACs of the dense model, then of every method, at (height, width) ``image``.
 
-    ``pixels`` ``(1, 3, height, width)`` is what a method whose cost depends on the data is counted on; ``progress`` is
-    called after every row.
+    ``pixels`` ``(1, 3, height, width)`` is what a method whose cost depends on the data is counted on; ``options`` are
+    those of ``accelerate``; ``progress`` is called after every row.
     """
     rows = []
     for method in (None, *methods):
-        c = cost(model, method, image, pixels)
+        c = cost(model, method, image, pixels, options)
         name = "dense" if method is None else repr(method)
-        rows.append(Counted(name, c.published_macs / 1e9, c.true_macs / 1e9, c.tokens, c.clusters))
+        published = None if c.published_macs is None else c.published_macs / 1e9
+        rows.append(Counted(name, published, c.true_macs / 1e9, c.tokens, c.clusters))
         progress()
     return rows
 
 
 def measure(
-    model: Segmenter,
+    model: nn.Module,
     methods: Sequence[Method],
     counted: Sequence[Counted],
     pixels: Tensor,
     rounds: int,
+    options: Mapping[str, bool] | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> list[Timed]:
-    """Time the dense model and every method on the same images, interleaved in this process.
+    """Time the measured part of the dense model and of every method on the same images, interleaved in this process.
 
     Args:
         model: the dense model, with weights.
         counted: what ``count`` said of them, for the efficiency.
         pixels: ``(batch, 3, H, W)`` normalised; its device and dtype are those of the runs.
         rounds: timed rounds, after one that does not count.
+        options: of ``accelerate``.
         progress: called after every run.
     """
     batch, device = len(pixels), str(pixels.device)
-    dense = model.to(pixels.device, pixels.dtype)
-    models = {"dense": dense, **{repr(method): accelerate(dense, method) for method in methods}}
-    runs = {name: _runner(fast, pixels) for name, fast in models.items()}
+    dense = measured_part(model).to(pixels.device, pixels.dtype)
+    fast = {repr(method): accelerate(dense, method, **(options or {})) for method in methods}
+    models = {"dense": dense, **fast}
+    runs = {name: _runner(network, pixels) for name, network in models.items()}
     timings = interleave(runs, rounds, warmup=1, device=device, progress=progress)
     rows = []
     for c in counted:
@@ -126,7 +130,7 @@ def measure(
     return rows
 
 
-def _runner(model: torch.nn.Module, pixels: torch.Tensor) -> Callable[[], object]:
+def _runner(model: nn.Module, pixels: Tensor) -> Callable[[], object]:
     def run() -> None:
         with torch.inference_mode():
             model(pixels)

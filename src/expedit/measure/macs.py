@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..core import Method
-from ..methods import ACT
+from ..methods import Expedit
 from ..models import Segmenter
-from ..surgery import accelerate
+from ..models.mask2former import Mask2Former
+from ..surgery import accelerate, share
+from .flops import matrix_macs
+from .macs_swin import published_backbone_macs
 from .published import published_macs
 from .trace import trace
+
+SWIN_SIZE = (1152, 1152)
+"""(height, width) at which the published tables measure Mask2Former's backbone."""
 
 
 @dataclass(frozen=True)
@@ -23,66 +28,74 @@ class Cost:
 
     Attributes:
         true_macs: multiply-adds of every convolution and matrix product, counted once each.
-        published_macs: the same network in the convention of the published tables.
+        published_macs: the same network in the convention of the published tables, ``None`` where they have none.
         tokens: mean sequence length over all attention and MLP branches of the backbone, prefix included.
         clusters: mean query clusters per block (ACT, measured).
     """
 
     true_macs: float
-    published_macs: float
+    published_macs: float | None
     tokens: float
     clusters: float | None = None
 
 
-def cost(model: Segmenter, method: Method | None, image: tuple[int, int], pixels: Tensor | None = None) -> Cost:
-    """Count one forward of ``model`` with ``method`` at (height, width) ``image``.
+def measured_part(model: nn.Module) -> nn.Module:
+    """What is counted and timed: a Segmenter as a whole, of a Mask2Former the backbone, as in the published tables.
+
+    Raises:
+        ValueError: another model.
+    """
+    if isinstance(model, Segmenter):
+        return model
+    if isinstance(model, Mask2Former):
+        return model.backbone
+    raise ValueError(f"expected a Segmenter or a Mask2Former, got {type(model).__name__}")
+
+
+def nominal_size(model: nn.Module) -> tuple[int, int]:
+    """(height, width) in pixels at which the published tables measure: one crop, or ``SWIN_SIZE``."""
+    crop: int | None = model.card.crop  # type: ignore[union-attr, assignment]
+    return SWIN_SIZE if crop is None else (crop, crop)
+
+
+def cost(
+    model: nn.Module,
+    method: Method | None,
+    image: tuple[int, int],
+    pixels: Tensor | None = None,
+    options: Mapping[str, bool] | None = None,
+) -> Cost:
+    """Count one forward of the measured part of ``model`` with ``method`` at (height, width) ``image``.
 
     Static methods are counted on the meta device: no weights are needed and nothing is computed. ACT's cost depends on
-    the data: it runs for real, on the model's weights (random ones if it has none) and on ``pixels``
-    ``(1, 3, H, W)``, one seeded noise image unless given.
+    the data: it runs for real, on the model's weights and on ``pixels`` ``(1, 3, H, W)``, one seeded noise image
+    unless given. ``options`` are those of ``accelerate``.
     """
     static = method is None or method.static
-    base = on_meta(model) if static else with_weights(model)
-    fast = base if method is None else accelerate(base, method)
+    part = measured_part(model)
+    base = share(part).to("meta") if static else part
+    fast = base if method is None else accelerate(base, method, **(options or {}))
     like = next(base.parameters())
     pixels = noise(image, like) if pixels is None else pixels.to(like)
     seen = trace(fast, pixels)
     clusters = [float(count) for count in seen.clusters]
     return Cost(
         true_macs=matrix_macs(fast, pixels),
-        published_macs=published_macs(base, method, image, clusters),
+        published_macs=in_published_convention(model, method, image, clusters),
         tokens=sum(seen.tokens) / len(seen.tokens),
-        clusters=sum(clusters) / len(clusters) if isinstance(method, ACT) else None,
+        clusters=sum(clusters) / len(clusters) if clusters else None,
     )
 
 
-def matrix_macs(model: nn.Module, pixels: Tensor) -> float:
-    """Multiply-adds of all convolutions and matrix products in one forward, attention on CPU included."""
-    cpu_attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops}
-    counter = FlopCounterMode(display=False, custom_mapping=cpu_attention)
-    with counter, torch.no_grad():
-        model(pixels)
-    return counter.get_total_flops() / 2
-
-
-def _cpu_attention_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    return sdpa_flop_count(query, key, value)
-
-
-def on_meta(model: Segmenter) -> Segmenter:
-    """A model of the same sizes without any memory behind its tensors."""
-    state = {name: tensor.to("meta") for name, tensor in model.state_dict().items()}
-    return Segmenter.from_state_dict(state, **model.settings())
-
-
-def with_weights(model: Segmenter) -> Segmenter:
-    """``model`` itself, or one of its sizes with seeded random weights where it has none."""
-    if next(model.parameters()).device.type != "meta":
-        return model
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        real = Segmenter(**model.sizes())
-    return real.eval()
+def in_published_convention(
+    model: nn.Module, method: Method | None, image: tuple[int, int], clusters: Sequence[float]
+) -> float | None:
+    """Multiply-adds as the published table of this kind of model counts them; ``None`` for what it does not have."""
+    if isinstance(model, Segmenter):
+        return published_macs(model, method, image, clusters)
+    if isinstance(model, Mask2Former) and (method is None or isinstance(method, Expedit)):
+        return published_backbone_macs(model.architecture, image, method)
+    return None
 
 
 def noise(image: tuple[int, int], like: Tensor, batch: int = 1) -> Tensor:

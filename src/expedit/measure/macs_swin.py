@@ -15,7 +15,7 @@ from ..core import Grid
 from ..core.windows import grown
 from ..methods import Expedit
 from ..models.mask2former import Architecture, Mask2Former
-from .macs import matrix_macs
+from .flops import matrix_macs
 
 NORM = 5
 """Operations per element of a LayerNorm."""
@@ -75,4 +75,4 @@ def true_backbone_macs(model: Mask2Former, image: tuple[int, int], frames: int =
         frames: pictures that run together (video).
     """
     pixels = torch.zeros(frames, 3, *image, device=next(model.parameters()).device)
-    return matrix_macs(model.network.model.pixel_level_module.encoder, pixels)  # type: ignore[union-attr, arg-type]
+    return matrix_macs(model.backbone, pixels)

@@ -110,12 +110,6 @@ class Segmenter(nn.Module):
             "pos_embed": self.encoder.interpolation,
         }
 
-    def sizes(self) -> dict[str, Any]:
-        """Keyword arguments that build a Segmenter of these sizes with fresh weights."""
-        settings = self.settings()
-        renamed = {"heads": settings.pop("num_heads"), "head_heads": settings.pop("head_num_heads")}
-        return {**_sizes(self.state_dict()), **settings, **renamed}
-
     def patch_logits(self, image: Tensor) -> Tensor:
         """``(b, 3, H, W)`` normalised pixels to one logit per patch and class, ``(b, classes, h, w)``.
 

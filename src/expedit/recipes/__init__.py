@@ -1,4 +1,4 @@
-"""Published tables, one YAML file each: every row's settings and figures. The table is the configuration."""
+"""Tables, one YAML file each: the settings of every row, and its figures if published. The table is the configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..core import Method
 from ..data import DATASETS
 from ..data.object_data import INSTANCE, PANOPTIC, VIDEO
 from ..models.vit import Interpolation
-from ..models.zoo import ARCHITECTURES
+from ..models.zoo import ARCHITECTURES, SHIPPED
 from ..spec import parse
 
 FOLDER = Path(__file__).parent
@@ -25,7 +25,8 @@ LIMIT = 1 << 20
 DENSE = "dense"
 METRICS = ("miou", "pq", "ap")
 TASK_DATA = (*DATASETS, *PANOPTIC, *INSTANCE, *VIDEO)
-SETTINGS = ("released", "inferred", "not identifiable")
+OURS = "ours"
+SETTINGS = ("released", "inferred", "not identifiable", OURS)
 T = TypeVar("T")
 
 
@@ -64,15 +65,16 @@ class Row:
 
     Attributes:
         method: a method's spec string, or "dense" for the model as it is.
-        settings: where the settings come from: "released", "inferred" or "not identifiable".
-        published: the figures to compare with.
+        settings: where the settings come from: "released", "inferred" or "not identifiable" for published rows,
+            "ours" for others.
+        published: the figures to compare with, if there are any.
         note: what one must know to compare them.
         counted: the spec string that has the published GFLOPs, where ``method`` has others.
     """
 
     method: str
-    settings: str
-    published: Published
+    settings: str = OURS
+    published: Published | None = None
     note: str = ""
     counted: str | None = None
 
@@ -82,6 +84,8 @@ class Row:
         for name in ("method", "note", "counted"):
             if not isinstance(getattr(self, name) or "", str):
                 raise ValueError(f"{name}: expected text, got {getattr(self, name)!r}")
+        if (self.settings == OURS) != (self.published is None):
+            raise ValueError(f"settings: {OURS!r} stands for rows without published figures and only for them")
         self.parsed()
         self.parsed_counted()
 
@@ -96,16 +100,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A published table.
+    """A table.
 
     Attributes:
         name: of the file, without suffix.
         title: for people.
-        architecture: name in ``zoo.ARCHITECTURES``.
+        architecture: name in ``zoo.ARCHITECTURES`` or, with its weights, in ``zoo.SHIPPED``.
         data: name in ``data.DATASETS`` or in ``data.object_data``.
         split: of the data.
         images: how many it has.
-        weights: where they are published.
+        weights: where they are published; empty for a model that ships.
         rows: the dense model first.
         norm_eps: Segmenter: epsilon of the encoder's LayerNorms that made the table; an argument of ``zoo.load``.
         pos_embed: Segmenter: how positions were resized, likewise.
@@ -127,7 +131,7 @@ class Recipe:
     measured_at: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        for name, accepted in (("architecture", [*ARCHITECTURES]), ("data", TASK_DATA)):
+        for name, accepted in (("architecture", [*SHIPPED, *ARCHITECTURES]), ("data", TASK_DATA)):
             if getattr(self, name) not in accepted:
                 raise ValueError(f"{name}: expected one of {', '.join(accepted)}, got {getattr(self, name)!r}")
         if self.pos_embed not in (None, *get_args(Interpolation)):
@@ -190,9 +194,9 @@ def _recipe(path: Path, content: Any) -> Recipe:
 
 
 def _row(where: str, content: Any) -> Row:
-    published = content.get("published") if isinstance(content, dict) else None
-    figures = _fill(Published, published, f"{where}: published")
-    return _fill(Row, {**content, "published": figures}, where)
+    if isinstance(content, dict) and "published" in content:
+        content = {**content, "published": _fill(Published, content["published"], f"{where}: published")}
+    return _fill(Row, content, where)
 
 
 def _fill(kind: type[T], values: Any, where: str) -> T:

@@ -1,0 +1,187 @@
+"""Mask2Former with a Swin backbone: the network of transformers, official weights, our inference protocol.
+
+Cheng et al., "Masked-attention Mask Transformer for Universal Image Segmentation", CVPR 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from .card import Card
+from .detectron2 import converted
+
+FIXED = {"points": 4, "levels": 3}
+"""Sizes that the library builds in."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything about a Mask2Former that its weights do not tell for certain; the defaults are Swin-L as published.
+
+    Attributes:
+        classes: number of classes, "no object" not counted.
+        queries: number of queries.
+        embed: channels of the first stage.
+        depths: blocks of each stage.
+        swin_heads: attention heads of each stage.
+        window: side of a window, in tokens.
+        mlp_ratio: hidden width of the backbone's MLPs, in widths.
+        conv_dim: channels of the pixel decoder.
+        hidden_dim: width of the masked decoder.
+        mask_dim: channels of the mask features.
+        heads: of the deformable attention and of the masked decoder.
+        points: sampling points per head and level.
+        levels: resolutions the deformable attention sees.
+        encoder_layers: layers of the pixel decoder.
+        encoder_ffn: width of their MLPs.
+        decoder_layers: layers of the masked decoder that run.
+        decoder_ffn: width of their MLPs.
+    """
+
+    classes: int
+    queries: int
+    embed: int = 192
+    depths: tuple[int, int, int, int] = (2, 2, 18, 2)
+    swin_heads: tuple[int, int, int, int] = (6, 12, 24, 48)
+    window: int = 12
+    mlp_ratio: float = 4.0
+    conv_dim: int = 256
+    hidden_dim: int = 256
+    mask_dim: int = 256
+    heads: int = 8
+    points: int = 4
+    levels: int = 3
+    encoder_layers: int = 6
+    encoder_ffn: int = 1024
+    decoder_layers: int = 9
+    decoder_ffn: int = 2048
+
+    def __post_init__(self) -> None:
+        for name, value in FIXED.items():
+            if getattr(self, name) != value:
+                raise ValueError(f"{name}: transformers builds Mask2Former with {value}, got {getattr(self, name)}")
+
+    def config(self) -> Any:
+        """The same as a ``Mask2FormerConfig`` of transformers."""
+        library = transformers()
+        backbone = library.SwinConfig(
+            embed_dim=self.embed,
+            depths=list(self.depths),
+            num_heads=list(self.swin_heads),
+            window_size=self.window,
+            mlp_ratio=self.mlp_ratio,
+            drop_path_rate=0.0,
+            out_features=["stage1", "stage2", "stage3", "stage4"],
+        )
+        return library.Mask2FormerConfig(
+            backbone_config=backbone,
+            num_labels=self.classes,
+            num_queries=self.queries,
+            feature_size=self.conv_dim,
+            hidden_dim=self.hidden_dim,
+            mask_feature_size=self.mask_dim,
+            num_attention_heads=self.heads,
+            encoder_layers=self.encoder_layers,
+            encoder_feedforward_dim=self.encoder_ffn,
+            decoder_layers=self.decoder_layers + 1,  # the library counts the prediction before the first layer
+            dim_feedforward=self.decoder_ffn,
+        )
+
+    @staticmethod
+    def of(config: Any) -> Architecture:
+        """The architecture a ``Mask2FormerConfig`` describes; ValueError if its backbone is no Swin."""
+        swin = config.backbone_config
+        if swin.model_type != "swin":
+            raise ValueError(f"expected a Mask2Former with a Swin backbone, got {swin.model_type!r}")
+        return Architecture(
+            classes=config.num_labels,
+            queries=config.num_queries,
+            embed=swin.embed_dim,
+            depths=tuple(swin.depths),
+            swin_heads=tuple(swin.num_heads),
+            window=swin.window_size,
+            mlp_ratio=swin.mlp_ratio,
+            conv_dim=config.feature_size,
+            hidden_dim=config.hidden_dim,
+            mask_dim=config.mask_feature_size,
+            heads=config.num_attention_heads,
+            encoder_layers=config.encoder_layers,
+            encoder_ffn=config.encoder_feedforward_dim,
+            decoder_layers=config.decoder_layers - 1,
+            decoder_ffn=config.dim_feedforward,
+        )
+
+
+class Mask2Former(nn.Module):
+    """Normalised pixels to one class distribution and one mask per query.
+
+    Args:
+        architecture: all sizes.
+        card: what the classes are and how images are prepared.
+        network: a ``Mask2FormerForUniversalSegmentation`` to wrap; one with random weights unless given.
+
+    Raises:
+        ImportError: transformers is not installed.
+    """
+
+    def __init__(self, architecture: Architecture, card: Card, network: nn.Module | None = None) -> None:
+        super().__init__()
+        if len(card.classes) != architecture.classes:
+            raise ValueError(f"card: expected {architecture.classes} classes, got {len(card.classes)}")
+        self.architecture, self.card = architecture, card
+        if network is None:
+            network = transformers().Mask2FormerForUniversalSegmentation(architecture.config())
+        self.network: nn.Module = network
+
+    @staticmethod
+    def from_detectron2(state: Mapping[str, Tensor], architecture: Architecture, card: Card) -> Mask2Former:
+        """The network with an official file's tensors; ValueError lists those that do not fit."""
+        model = Mask2Former(architecture, card)
+        model.network.load_state_dict(converted(state, model.network.state_dict()))
+        return model.eval()
+
+    @staticmethod
+    def from_settings(state: Mapping[str, Tensor], settings: Mapping[str, Any], card: Card) -> Mask2Former:
+        """The network ``settings()`` speaks of, with its own state; ValueError lists what does not fit."""
+        sizes: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
+        }
+        model = Mask2Former(Architecture(**sizes), card)
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(f"the weights do not fit this architecture: {error}") from None
+        return model.eval()
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The Swin alone, ``(b, 3, H, W)`` to its feature maps."""
+        return self.network.model.pixel_level_module.encoder  # type: ignore[union-attr, return-value]
+
+    def settings(self) -> dict[str, Any]:
+        """What a file must tell beside the tensors."""
+        return asdict(self.architecture)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """``(b, 3, H, W)`` normalised pixels, both sides multiples of 32.
+
+        Returns:
+            Class logits ``(b, queries, classes + 1)``, the last one "no object", and mask logits
+            ``(b, queries, H / 4, W / 4)``.
+        """
+        out = self.network(pixel_values=pixels)
+        return out.class_queries_logits, out.masks_queries_logits
+
+
+def transformers() -> Any:
+    """The library, imported when a Mask2Former is built; ImportError says how to get it."""
+    try:
+        import transformers as library
+        from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"Mask2Former needs transformers: pip install 'expedit[hf]' ({error})") from None
+    return library
