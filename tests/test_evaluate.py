@@ -18,9 +18,10 @@ import expedit
 from expedit.cli import main
 from expedit.data.sample import Sample
 from expedit.inference import labels_of, prepared, resized_argmax, semantic_labels, slide
-from expedit.measure.evaluate import Protocol, ahead, evaluate
+from expedit.measure.evaluate import Protocol, evaluate
 from expedit.measure.partial import Partial
 from expedit.measure.processes import Processes
+from expedit.measure.scoring import ahead
 from expedit.models import Segmenter, files
 from expedit.models.card import Card, generic_card
 

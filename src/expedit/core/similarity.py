@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .tokens import Grid, to_map, to_tokens
+from .tokens import DENSE, Grid, to_map
 
 Normalize = Literal["l2", "l1"]
 
@@ -43,10 +43,20 @@ class Axis(NamedTuple):
         return Axis(tokens, cells, radius, step, -(-cells // step), 2)
 
     @property
-    def pad(self) -> tuple[int, int]:
-        """Empty cells before and behind the axis that make it whole chunks."""
+    def candidates(self) -> int:
+        """Cells that the tokens of one tile may use."""
+        return self.chunks * self.step
+
+    @property
+    def padded(self) -> int:
+        """Length of the axis with the empty cells around it that make it whole chunks."""
+        return (self.tiles + self.chunks - 1) * self.step
+
+    @property
+    def inside(self) -> slice:
+        """Where the cells lie on the padded axis."""
         before = 0 if self.chunks == 1 else self.step // 2
-        return before, (self.tiles + self.chunks - 1) * self.step - before - self.cells
+        return slice(before, before + self.cells)
 
     def rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Token positions of every tile ``(tiles, p)`` (clamped where a tile has fewer) and their cells (-1 there).
@@ -64,7 +74,7 @@ class Axis(NamedTuple):
     def reach(self, cell: Tensor) -> Tensor:
         """Which candidate cells serve which tokens, ``(tiles, p, chunks * step)`` bool, from ``rows``' cells."""
         tile = torch.arange(self.tiles, device=cell.device)[:, None, None]
-        candidate = tile * self.step - self.pad[0] + torch.arange(self.chunks * self.step, device=cell.device)
+        candidate = tile * self.step - self.inside.start + torch.arange(self.candidates, device=cell.device)
         exists = (candidate >= 0) & (candidate < self.cells)
         return ((candidate - cell[:, :, None]).abs() <= self.radius) & exists & (cell >= 0)[:, :, None]
 
@@ -88,50 +98,54 @@ def cluster(x: Tensor, grid: Grid, cells: Grid, iterations: int, neighbourhood: 
     Returns:
         Centres ``(b, cells.length, c)`` in fp32, row-major.
     """
-    x = x.float()
-    tile_h, tile_w = (Axis.of(n, m, neighbourhood // 2) for n, m in zip(grid, cells, strict=True))
-    centres = to_tokens(F.adaptive_avg_pool2d(to_map(x, grid), cells))
-    rows, row_cell = tile_h.rows(x.device)
-    columns, column_cell = tile_w.rows(x.device)
-    tiled = x.unflatten(1, grid)[:, rows[:, None, :, None], columns[None, :, None, :]].flatten(3, 4).flatten(0, 2)
-    in_reach = tile_h.reach(row_cell)[:, None, :, None, :, None] & tile_w.reach(column_cell)[None, :, None, :, None, :]
-    in_reach = in_reach.flatten(4, 5).flatten(2, 3).flatten(0, 1)
+    x = x.detach().float()
+    tiles = tuple(Axis.of(n, m, neighbourhood // 2) for n, m in zip(grid, cells, strict=True))
+    tiled, in_reach = _tile_tokens(x.unflatten(1, grid), *tiles)
     owned = in_reach.any(2, keepdim=True)
+    # The same memory serves every iteration: touching fresh pages takes longer than the arithmetic on them.
+    padded = x.new_zeros(len(x), tiles[0].padded, tiles[1].padded, x.shape[2])
+    centres = padded[:, tiles[0].inside, tiles[1].inside]
+    centres.copy_(F.adaptive_avg_pool2d(to_map(x, grid), cells).permute(0, 2, 3, 1))
+    near = x.new_empty(len(tiled), in_reach.shape[2], x.shape[2])
+    given, total = torch.empty_like(near), torch.empty_like(padded)
     for _ in range(iterations):
-        norms = centres.square().sum(2, keepdim=True).mul_(-temperature)
-        near, bias = (_gather_cells(part.unflatten(1, cells), tile_h, tile_w) for part in (centres, norms))
-        logits = torch.baddbmm(bias.transpose(1, 2), tiled, near.transpose(1, 2), alpha=2 * temperature)
-        logits = logits.unflatten(0, (x.shape[0], -1))
+        view = _candidates(padded, *tiles)
+        near.view(view.shape).copy_(view)
+        norms = torch.linalg.vector_norm(padded, dim=3, keepdim=True).square_().mul_(-temperature)
+        bias = _candidates(norms, *tiles).reshape(len(tiled), 1, -1)
+        logits = torch.baddbmm(bias, tiled, near.transpose(1, 2), alpha=2 * temperature).unflatten(0, (len(x), -1))
         share = logits.masked_fill_(~in_reach, float("-inf")).softmax(-1).masked_fill_(~owned, 0.0).flatten(0, 1)
-        mass = _scatter_cells(share.sum(1)[:, :, None], x.shape[0], tile_h, tile_w)
-        total = _scatter_cells(share.transpose(1, 2) @ tiled, x.shape[0], tile_h, tile_w)
-        centres = (total / mass.clamp_min(1e-16)).flatten(1, 2)
-    return centres
+        torch.bmm(share.transpose(1, 2), tiled, out=given)
+        mass = _add_up(share.sum(1)[:, :, None], total.new_empty((*total.shape[:3], 1)), *tiles)
+        torch.div(_add_up(given, total, *tiles), mass.clamp_min_(1e-16), out=centres)
+    return centres.flatten(1, 2)
 
 
-def _gather_cells(cells: Tensor, tile_h: Axis, tile_w: Axis) -> Tensor:
-    """Candidate cells of every tile: ``(b, h, w, c) -> (b * tiles, candidates, c)``."""
-    padded = F.pad(cells, (0, 0, *tile_w.pad, *tile_h.pad))
-    near = padded.unfold(1, tile_h.chunks * tile_h.step, tile_h.step).unfold(
-        2, tile_w.chunks * tile_w.step, tile_w.step
-    )
-    return near.permute(0, 1, 2, 4, 5, 3).flatten(3, 4).flatten(0, 2)
+def _tile_tokens(lattice: Tensor, tile_h: Axis, tile_w: Axis) -> tuple[Tensor, Tensor]:
+    """``(b, H, W, c)`` tokens by tile ``(b * tiles, p, c)``; which cells serve which of them, ``(tiles, p, q)`` bool."""
+    rows, row_cell = tile_h.rows(lattice.device)
+    columns, column_cell = tile_w.rows(lattice.device)
+    tiled = lattice[:, rows[:, None, :, None], columns[None, :, None, :]].flatten(3, 4).flatten(0, 2)
+    in_reach = tile_h.reach(row_cell)[:, None, :, None, :, None] & tile_w.reach(column_cell)[None, :, None, :, None, :]
+    return tiled, in_reach.flatten(4, 5).flatten(2, 3).flatten(0, 1)
 
 
-def _scatter_cells(near: Tensor, b: int, tile_h: Axis, tile_w: Axis) -> Tensor:
-    """Adjoint of ``_gather_cells``: add up what the tiles say of a cell, ``(b, h, w, c)``. Plain slices, no atomics."""
-    near = near.reshape(
-        b, tile_h.tiles, tile_w.tiles, tile_h.chunks, tile_h.step, tile_w.chunks, tile_w.step, near.shape[-1]
-    )
-    chunks_h, chunks_w = tile_h.tiles + tile_h.chunks - 1, tile_w.tiles + tile_w.chunks - 1
-    total = near.new_zeros(b, chunks_h, tile_h.step, chunks_w, tile_w.step, near.shape[-1])
+def _candidates(padded: Tensor, tile_h: Axis, tile_w: Axis) -> Tensor:
+    """The cells each tile may use, a view: ``(b, h, w, c) -> (b, tiles_h, tiles_w, q_h, q_w, c)``."""
+    near = padded.unfold(1, tile_h.candidates, tile_h.step).unfold(2, tile_w.candidates, tile_w.step)
+    return near.permute(0, 1, 2, 4, 5, 3)
+
+
+def _add_up(near: Tensor, total: Tensor, tile_h: Axis, tile_w: Axis) -> Tensor:
+    """Adjoint of ``_candidates``: what all tiles say of a cell. Plain slices of ``total``, no atomics; rim cut off."""
+    chunks = (tile_h.tiles, tile_w.tiles, tile_h.chunks, tile_h.step, tile_w.chunks, tile_w.step)
+    near = near.view(len(total), *chunks, -1)
+    chunked = total.zero_().unflatten(2, (-1, tile_w.step)).unflatten(1, (-1, tile_h.step))
     for i in range(tile_h.chunks):
         for j in range(tile_w.chunks):
             part = near[:, :, :, i, :, j].transpose(2, 3)
-            total[:, i : i + tile_h.tiles, :, j : j + tile_w.tiles] += part
-    (top, bottom), (left, right) = tile_h.pad, tile_w.pad
-    total = total.flatten(3, 4).flatten(1, 2)
-    return total[:, top : total.shape[1] - bottom, left : total.shape[2] - right]
+            chunked[:, i : i + tile_h.tiles, :, j : j + tile_w.tiles] += part
+    return total[:, tile_h.inside, tile_w.inside]
 
 
 def reading_weights(
@@ -139,9 +153,10 @@ def reading_weights(
 ) -> tuple[Tensor, Tensor]:
     """How much each token reads of each centre (paper section 3.2, token reconstruction layer).
 
-    ``w = exp(-temperature * |x - s|^2)``; weights below the token's ``top_k``-th largest become 0 (ties at that place
-    stay, up to ``top_k`` of them on maps of more than ``SMALL_MAP`` clusters); then the row is divided by its L2 norm
-    (as published: weights sum to between 1 and sqrt(k)) or its sum (``"l1"``: an average).
+    ``w = exp(-temperature * |x - s|^2)``; weights below the token's ``top_k``-th largest become 0; then the row is
+    divided by its L2 norm (as published: weights sum to between 1 and sqrt(k)) or its sum (``"l1"``: an average).
+    Equal weights at the ``top_k``-th place all stay where all centres are candidates: on maps of up to ``SMALL_MAP``
+    clusters, and where ``top_k`` is a large part of them. On other maps exactly ``top_k`` stay.
 
     Args:
         x: ``(b, n, c)`` tokens.
@@ -158,12 +173,12 @@ def reading_weights(
     m = centres.shape[1]
     top_k = m if top_k < 0 else top_k
     near = closeness(x, centres)
-    if m <= SMALL_MAP or 2 * top_k >= m:
+    if m <= SMALL_MAP or DENSE * top_k >= m:
         index = torch.arange(m, device=x.device).expand_as(near)
         threshold = near.topk(top_k, dim=2).values[:, :, -1:]
     else:
-        near, index = near.topk(2 * top_k, dim=2)
-        threshold = near[:, :, top_k - 1 : top_k]
+        near, index = near.topk(top_k, dim=2)
+        threshold = near[:, :, -1:]
     shift = 0.5 * x.float().square().sum(2, keepdim=True) if underflow else near.amax(2, keepdim=True)
     weight = torch.where(near >= threshold, (2 * temperature * (near - shift)).exp(), 0.0)
     return index, F.normalize(weight, p=2.0 if normalize == "l2" else 1.0, dim=2, eps=1e-12)
