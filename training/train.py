@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import expedit
+from expedit.data import open_dataset
 from expedit.data.sample import IGNORE, Sample, SemanticData
 from expedit.data.toy import Toy
 from expedit.models import files
@@ -84,7 +85,7 @@ class Recipe:
     clip: float = 1.0
     jaccard: float = 0.5
     evaluate_every: int = 250
-    resize: tuple[int, int] = (1024, 256)  # long side at most, short side: what the model expects when it predicts
+    resize: tuple[int, int] | None = (1024, 256)  # long side at most, short side, when it predicts; None: as they are
 
 
 def toy(split: str) -> SemanticData:
@@ -102,6 +103,19 @@ RECIPES = {
         ),
     )
 }
+
+
+def folder(path: str, classes: Path | None, out: Path) -> Recipe:
+    """Anyone's images and label pictures (docs/datasets.md), at their own size; about 480 x 360 pixels fit well."""
+    return Recipe(
+        data=lambda split: open_dataset(path, split, **({} if classes is None else {"classes": classes})),
+        out=out,
+        phases=(
+            Phase(crop=120, batch=16, steps=1200, warmup=100, cosine=2000, peak=1e-3, end=3e-4),
+            Phase(crop=240, batch=4, steps=600, warmup=30, cosine=600, peak=6e-4, end=1e-6),
+        ),
+        resize=None,
+    )
 
 
 def load_all(data: SemanticData, workers: int) -> list[Sample]:
@@ -270,16 +284,21 @@ def run(recipe: Recipe, work: Path, workers: int) -> None:
 def main() -> None:
     """Reads the arguments and runs the recipe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", choices=RECIPES, default="toy")
+    parser.add_argument("--data", default="toy", help="toy, or a folder of images and labels (docs/datasets.md)")
+    parser.add_argument("--classes", type=Path, help="class list of a folder that has no classes.txt")
+    parser.add_argument("--out", type=Path, help="file to write, needed for a folder")
     parser.add_argument("--work", type=Path, default=ROOT / "training/runs", help="folder for checkpoints and the log")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
-    work = arguments.work / arguments.data
+    if arguments.data not in RECIPES and arguments.out is None:
+        parser.error("--data: a folder needs --out FILE; weights of other data do not belong into the package")
+    recipe = RECIPES.get(arguments.data) or folder(arguments.data, arguments.classes, arguments.out)
+    work = arguments.work / Path(arguments.data).name
     work.mkdir(parents=True, exist_ok=True)
     handlers: list[logging.Handler] = [logging.StreamHandler(), logging.FileHandler(work / "training.log")]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
     torch.set_num_threads(arguments.threads)
-    run(RECIPES[arguments.data], work, arguments.threads)
+    run(recipe, work, arguments.threads)
 
 
 if __name__ == "__main__":

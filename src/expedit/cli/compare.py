@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("recipe", nargs="?", default="toy", help="a recipe, by name or file (default: toy)")
     parser.add_argument("--data", metavar="DATA", help="where the recipe's data set is: a folder or its zip")
+    parser.add_argument("--classes", type=Path, metavar="FILE", help="class list of a folder without classes.txt")
     parser.add_argument("--weights", metavar="PATH", help="the checkpoint that the recipe needs")
     add_methods(parser)
     parser.add_argument("-o", "--output", type=Path, default=Path("expedit-report"), metavar="DIR")
@@ -84,7 +85,8 @@ def open_data(recipe: Recipe, args: argparse.Namespace) -> SemanticData:
         return open_dataset("toy", recipe.split)
     if args.data is None:
         raise ValueError(f"{recipe.name}: give the {recipe.data} data with --data PATH, or use --speed-only")
-    return open_dataset(f"{recipe.data}:{args.data}", recipe.split)
+    settings = {} if args.classes is None else {"classes": args.classes}
+    return open_dataset(f"{recipe.data}:{args.data}", recipe.split, **settings)
 
 
 def load_model(recipe: Recipe, args: argparse.Namespace, without: bool) -> Segmenter:
@@ -179,7 +181,7 @@ def show(
     columns = ["method", "tokens", "GMACs", "MAC ratio", "ms", "speed-up", "efficiency", "mIoU", "Δ", "agreement"]
     out = Table(title=title, title_justify="left")
     for name in columns + (["their GFLOPs (ours)", "their speed-up", "their mIoU (ours − theirs)"] if theirs else []):
-        out.add_column(name, no_wrap=name == "method", justify="left" if name == "method" else "right")
+        out.add_column(name, no_wrap=name != "method", justify="left" if name == "method" else "right")
     for place, row in enumerate(table):
         cells = [
             row.spec,
