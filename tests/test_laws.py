@@ -19,6 +19,7 @@ BACKBONES = {"vit": lambda: ViT(**SIZES), "segmenter": lambda: Segmenter(classes
 
 METHODS = {
     "expedit": Expedit(alpha=2, grid=(4, 5), top_k=6),
+    "expedit-tiled": Expedit(alpha=2, grid=(5, 7), neighbourhood=3, top_k=6),
     "expedit-features": Expedit(alpha=1, grid=(3, 5), top_k=-1, normalize="l1", restore="features"),
     "evit": EViT(keep_rate=0.6, layers=(1, 2, 4)),
     "evit-read-3": EViT(keep_rate=0.6, layers=(1, 3), fuse=False, top_k=3),
@@ -188,6 +189,16 @@ def test_static_methods_compile_to_one_graph(backbone, name):
         want = fast(image)
         got = torch.compile(fast, fullgraph=True, backend="aot_eager")(image)
     assert torch.allclose(got, want, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STATIC)
+def test_the_default_compiler_computes_the_same(name):
+    """Code is really generated here, so that aliasing it gets wrong shows; about half a minute each."""
+    torch._dynamo.reset()
+    fast, image = accelerate(build("segmenter"), METHODS[name]), images(2, 3, 48, 64)
+    with torch.inference_mode():
+        assert torch.allclose(torch.compile(fast, fullgraph=True)(image), fast(image), atol=1e-4)
 
 
 @every_backbone

@@ -117,7 +117,7 @@ def cluster(x: Tensor, grid: Grid, cells: Grid, iterations: int, neighbourhood: 
         share = logits.masked_fill_(~in_reach, float("-inf")).softmax(-1).masked_fill_(~owned, 0.0).flatten(0, 1)
         torch.bmm(share.transpose(1, 2), tiled, out=given)
         mass = _add_up(share.sum(1)[:, :, None], total.new_empty((*total.shape[:3], 1)), *tiles)
-        torch.div(_add_up(given, total, *tiles), mass.clamp_min_(1e-16), out=centres)
+        centres.copy_(_add_up(given, total, *tiles).div_(mass.clamp_min_(1e-16)))
     return centres.flatten(1, 2)
 
 
