@@ -1,3 +1,5 @@
+import json
+import re
 import subprocess
 import sys
 
@@ -5,7 +7,9 @@ import numpy as np
 import pytest
 
 from data_files import picture, write
+from expedit.cli import main
 from expedit.data.inspect import guess, inspect
+from expedit.data.inspect_objects import inspect_objects
 
 ZERO = np.zeros((3, 4), np.uint8)
 ADE = {
@@ -90,7 +94,8 @@ def test_pascal_context_without_masks_says_what_is_expected(tmp_path):
 def test_something_else(tmp_path):
     report = inspect(write(tmp_path, {"a.txt": "", "b/c.jpg": picture()}))
     assert (report.kind, report.splits, report.ok) == (None, (), False)
-    assert [line.split(":")[0] for line in report.missing] == ["ade20k", "cityscapes", "pascal-context", "folder"]
+    kinds = ["ade20k", "cityscapes", "pascal-context", "coco-panoptic", "coco-instance", "folder"]
+    assert [line.split(":")[0] for line in report.missing] == kinds
     with pytest.raises(FileNotFoundError, match="no such folder or archive"):
         inspect(tmp_path / "none")
 
@@ -108,6 +113,75 @@ def test_a_folder_with_one_side_only(tmp_path):
     assert report.kind == "cityscapes"
     assert (report.splits[0].images, report.splits[0].labels) == (1, 0)
     assert "gtFine/val/bonn/b_1_gtFine_labelIds.png" in report.splits[0].problem
+
+
+PANOPTIC = {"images": [{"id": 7, "file_name": "a.jpg", "height": 3, "width": 4}], "categories": []}
+SEGMENT = {"id": 1, "category_id": 1, "area": 12, "iscrowd": 0}
+COCO = {
+    "annotations/panoptic_val2017.json": {
+        **PANOPTIC,
+        "annotations": [{"image_id": 7, "file_name": "a.png", "segments_info": [SEGMENT]}],
+    },
+    "annotations/instances_val2017.json": {
+        **PANOPTIC,
+        "annotations": [{"image_id": 7, "category_id": 1, "segmentation": [[0, 0, 0, 2, 3, 2]]}],
+    },
+    "annotations/instances_train2017.json": {**PANOPTIC, "annotations": []},
+    "panoptic_val2017/a.png": np.full((3, 4, 3), (1, 0, 0), np.uint8),
+    "val2017/a.jpg": picture(3, 4),
+}
+
+
+@pytest.mark.parametrize("place", ["coco", "coco.zip"])
+def test_panoptic_and_instance_data(tmp_path, place, capsys):
+    root = write(tmp_path / place, COCO)
+    reports = inspect_objects(root)
+    assert [report.kind for report in reports] == ["coco-panoptic", "coco-instance"]
+    for report in reports:  # the training images are not there, so nobody asks for them
+        assert [(split.name, split.images, split.checked) for split in report.splits] == [("val", 1, 1)]
+        assert report.ok
+    assert main(["doctor", "--data", str(root)]) == 0
+    assert "coco-panoptic" in capsys.readouterr().out
+
+
+def test_real_instance_data(shared, capsys):
+    assert main(["doctor", "--data", str(shared / "data/coco_instance/tinycoco")]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("nothing wrong") == 2
+    assert "coco-instance" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"val2017/a.jpg": picture(3, 5)}, "a.jpg: .*states \\(3, 4\\) pixels"),
+        ({"panoptic_val2017/a.png": ZERO}, "a.png: expected three channels"),
+        ({"annotations/panoptic_val2017.json": "{"}, "panoptic_val2017.json: expected an annotation file in JSON"),
+        ({"panoptic_val2017/a.png": None}, "a.png: no such file"),
+    ],
+)
+def test_broken_panoptic_data_is_named(tmp_path, change, complaint):
+    files = {path: content for path, content in {**COCO, **change}.items() if content is not None}
+    [report, _] = inspect_objects(write(tmp_path, files))
+    assert re.search(complaint, report.splits[0].problem)
+    assert not report.ok
+
+
+def test_damaged_masks_are_found(tmp_path):
+    files = json.loads(json.dumps(COCO["annotations/instances_val2017.json"]))
+    files["annotations"][0]["segmentation"] = {"size": [3, 4], "counts": "zzzz"}
+    report = inspect_objects(write(tmp_path, {**COCO, "annotations/instances_val2017.json": files}))[1]
+    assert "expected polygons or run lengths" in report.splits[0].problem
+
+
+def test_prepared_ade20k(tmp_path):
+    root = write(tmp_path, ADE)
+    assert inspect_objects(root) == []
+    pictures = [{"id": "a", "file_name": "a.jpg", "height": 3, "width": 4}]
+    truth = {"images": pictures, "categories": [], "annotations": []}
+    write(root / "ADEChallengeData2016", {"ade20k_instance_val.json": truth})
+    [report] = inspect_objects(root)
+    assert (report.kind, report.ok) == ("ade20k-instance", True)
 
 
 def test_camvid(shared):

@@ -77,10 +77,10 @@ def weights_of(folder, tag):
     return state
 
 
-def golden_model(folder, path, **card):
+def golden_model(folder, path, kind=Mask2Former, **card):
     config = metadata_of(path)["config"]
     architecture = architecture_of(config)
-    model = Mask2Former.from_detectron2(
+    model = kind.from_detectron2(
         weights_of(folder, path.name.split("_")[1]), architecture, card_of(architecture, **card)
     )
     if "cluster_window" in config:

@@ -35,19 +35,25 @@ def predict(model: nn.Module, image: str | Path | Image.Image | np.ndarray, *, w
 
     Args:
         model: from ``expedit.load``, or that model accelerated.
-        image: a path, a Pillow image, or ``(H, W, 3)`` uint8 RGB.
+        image: a path, a Pillow image, or ``(H, W, 3)`` uint8 RGB. For a video model a clip: whatever
+            ``expedit.video.predict_video`` takes.
         window_batch: sliding windows that run together.
 
     Raises:
         FileNotFoundError, ValueError: the image cannot be read, or the method does not fit its size.
     """
     card: Card = model.card  # type: ignore[assignment]
+    if card.task == "video":
+        from .video import predict_video  # it stands on this module
+
+        return predict_video(model, image)
     if (card.output, card.task) not in PREDICTORS:
         raise ValueError(f"there is no {card.task} protocol for a model that returns logits of its {card.output}")
-    return PREDICTORS[card.output, card.task](model, _pixels(image), card, window_batch)
+    return PREDICTORS[card.output, card.task](model, pixels_of(image), card, window_batch)
 
 
-def _pixels(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+def pixels_of(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+    """``(H, W, 3)`` uint8 RGB of whatever ``predict`` takes; errors as there."""
     if isinstance(image, (str, Path)):
         return read_image(Path(image))
     if isinstance(image, Image.Image):

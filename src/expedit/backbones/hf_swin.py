@@ -6,10 +6,11 @@ Each un-shifted window of the map is reduced on its own; the blocks that follow 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core import FEATURES, Anatomy, Grid, Plan, Reducer, Span, attn
 from .hf_swin_blocks import ReducedBlocks
@@ -51,7 +52,7 @@ def install(swin: Any, plan: Plan, *, official_shift_mask: bool = False, officia
     span = _only_span(plan)
     number, first = _locate(swin.config.depths, span)
     stage = swin.encoder.layers[number]
-    if isinstance(stage.blocks, ReducedBlocks):
+    if _is_reduced(stage):
         stage.blocks.span = span
         return swin
     window = Grid(swin.config.window_size, swin.config.window_size)
@@ -69,13 +70,25 @@ def install(swin: Any, plan: Plan, *, official_shift_mask: bool = False, officia
 
 def plan(swin: Any) -> Plan:
     """The cuts at work in it."""
-    reduced = [stage.blocks.span for stage in swin.encoder.layers if isinstance(stage.blocks, ReducedBlocks)]
+    reduced = [stage.blocks.span for stage in swin.encoder.layers if _is_reduced(stage)]
     return Plan({span.start: span for span in reduced})
 
 
 def branches(swin: Any) -> list[nn.Module]:
     """The MLPs; the second axis of their input counts tokens. Attentions see windows as batch items."""
     return [block.mlp for stage in swin.encoder.layers for block in stage.blocks.children()]
+
+
+def owner(swin: Any, owners: Sequence[Tensor], image: Grid) -> Tensor:
+    """Cluster of every token ``(h, w)`` of the stage that is cut, from those that the reducer saw window by window."""
+    reduced = [(number, stage.blocks) for number, stage in enumerate(swin.encoder.layers) if _is_reduced(stage)]
+    [(number, blocks)] = reduced
+    step = swin.config.patch_size * 2**number
+    return blocks.owner(owners, Grid(-(-image.h // step), -(-image.w // step)))
+
+
+def _is_reduced(stage: Any) -> bool:
+    return isinstance(stage.blocks, ReducedBlocks)
 
 
 def _only_span(plan: Plan) -> Span:

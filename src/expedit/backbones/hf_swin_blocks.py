@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -67,21 +67,51 @@ class ReducedBlocks(nn.ModuleList):
             The same tokens ``(b, h * w, c)`` and what the last attention says of its weights.
         """
         grid = Grid(*input_dimensions)
-        whole = grown(grid, self.window) if self.official_padding else grid
-        lattice = x.unflatten(1, grid)
-        if whole != grid:
-            lattice = F.pad(lattice, (0, 0, 0, whole.w - grid.w, 0, whole.h - grid.h))
-        pieces = [[self._reduce(piece) for piece in band] for band in _pieces(lattice, self.window)]
+        pieces = [[self._reduce(piece) for piece in band] for band in self._bands(x, grid)]
         small = torch.cat([torch.cat([piece.small for piece in band], 2) for band in pieces], 1)
         reduced_grid = Grid(*small.shape[1:3])
         y, attention = self._run(small.to(x.dtype).flatten(1, 2), reduced_grid, kwargs)
         lattice = self._restore(y.unflatten(1, reduced_grid), pieces)
         return lattice[:, : grid.h, : grid.w].flatten(1, 2).to(x.dtype), attention
 
+    def owner(self, owners: Sequence[Tensor], grid: Grid) -> Tensor:
+        """A number for every token of a map: those that read the same reduced token have the same.
+
+        Args:
+            owners: reduced token of every token, ``(windows, n)``, by window, for all windows of one size at a time in
+                the order in which they were reduced; only the first map counts.
+            grid: of the map.
+
+        Returns:
+            ``(h, w)`` int64.
+        """
+        places = torch.arange(1, grid.length + 1).view(1, -1, 1)  # 0 stands for padding
+        found, first = torch.zeros(grid.length + 1, dtype=torch.int64), 0
+        pieces = [piece for band in self._bands(places, grid) for piece in band]
+        for piece, owner in zip(pieces, owners, strict=True):
+            size = Grid(*piece.shape[1:3])
+            windows = partition(piece.flatten(1, 2), size, self._window_of(size))[:, :, 0]
+            cells = int(owner.max()) + 1
+            found[windows] = first + cells * torch.arange(len(windows))[:, None] + owner[: len(windows)].cpu()
+            first += cells * len(windows)
+        return found[1:].unflatten(0, grid)
+
+    def _bands(self, x: Tensor, grid: Grid) -> list[list[Tensor]]:
+        """Tokens ``(b, grid.length, c)`` as maps ``(b, h, w, c)``, each of windows of one size."""
+        whole = grown(grid, self.window) if self.official_padding else grid
+        lattice = x.unflatten(1, grid)
+        if whole != grid:
+            lattice = F.pad(lattice, (0, 0, 0, whole.w - grid.w, 0, whole.h - grid.h))
+        return _pieces(lattice, self.window)
+
+    def _window_of(self, grid: Grid) -> Grid:
+        """The windows of a map whose windows are of one size."""
+        return Grid(min(grid.h, self.window.h), min(grid.w, self.window.w))
+
     def _reduce(self, lattice: Tensor) -> Piece:
         """Reduce the windows of ``(b, h, w, c)``, all of one size, each on its own and in fp32."""
         grid = Grid(*lattice.shape[1:3])
-        window = Grid(min(grid.h, self.window.h), min(grid.w, self.window.w))
+        window = self._window_of(grid)
         windows = partition(lattice.flatten(1, 2), grid, window).float()
         small, token_map = self.span.reducer(windows, windows, window)
         cells = token_map.grid or self.cells

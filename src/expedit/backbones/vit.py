@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from ..core import Anatomy, Plan
+from ..core import Anatomy, Grid, Plan
 
 
 def anatomy(vit: Any) -> Anatomy:
@@ -30,3 +31,8 @@ def plan(vit: Any) -> Plan:
 def branches(vit: Any) -> list[nn.Module]:
     """All residual branches; the second axis of their input counts tokens."""
     return [branch for block in vit.blocks for branch in (block.attn, block.mlp)]
+
+
+def owner(vit: Any, owners: Sequence[Tensor], image: Grid) -> Tensor:
+    """Cluster of every token ``(h, w)`` from those of the tokens in a row, ``(1, n)``."""
+    return owners[0][0].unflatten(0, (-(-image.h // vit.patch), -(-image.w // vit.patch)))

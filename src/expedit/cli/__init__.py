@@ -9,7 +9,7 @@ from importlib import import_module
 
 VERBS: dict[str, str] = {
     "compare": "compare methods on a data set: table, CSV, JSON and an HTML report",
-    "predict": "segment images and write masks, overlays and label files",
+    "predict": "segment images and videos; write masks, overlays, label files and tracks",
     "evaluate": "mIoU and speed of a model on a data set, on one process or many",
     "convert": "turn an official checkpoint into one safetensors file",
     "benchmark": "count MACs and time a model against its accelerated self",

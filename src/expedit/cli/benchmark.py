@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import console
-from .options import add_machine, add_methods, check_device, dtype_of
+from .options import add_machine, add_methods, add_options, check_device, dtype_of, options_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("model", help="a model, a checkpoint, or an architecture (see: expedit list)")
     add_methods(parser)
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="image in pixels (default: the crop)")
+    add_options(parser)
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="image in pixels (default: the crop, or as published)"
+    )
+    parser.add_argument(
+        "--frames", type=int, metavar="N", help="count clips of N images (default: 1, for a video network as published)"
+    )
     parser.add_argument("--batch", type=int, nargs="+", default=[1], metavar="N", help="batch sizes (default: 1)")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="timed rounds (default: 7)")
     parser.add_argument("--macs-only", action="store_true", help="count, do not time")
@@ -36,28 +42,33 @@ def run(args: argparse.Namespace) -> int:
     from ..measure.macs import nominal_size
     from ..measure.speed import environment, threads
     from ..models.zoo import build
+    from ..recipes import measured_at
     from ..spec import parse
 
     methods = [parse(spec) for spec in args.method]
+    options = options_of(args)
     check_device(args.device)
     if min(args.batch) < 1 or args.rounds < 1:
         raise ValueError(f"--batch and --rounds: expected at least 1, got {args.batch} and {args.rounds}")
     light = args.macs_only and all(method.static for method in methods)
     model = build(args.model, device="meta" if light else "cpu")
-    size = tuple(args.size or nominal_size(model))
-    if min(size) < 1:
-        raise ValueError(f"--size: expected positive pixels, got {size}")
+    published_frames, *published_size = measured_at(args.model) or (1, *nominal_size(model))
+    size = tuple(args.size or published_size)
+    frames = published_frames if args.frames is None else args.frames
+    if min(*size, frames) < 1:
+        raise ValueError(f"--size and --frames: expected positive numbers, got {size} and {frames}")
     with console.notes().status("counting multiply-adds"):
-        counted = count(model, methods, size)
+        counted = count(model, methods, size, options=options, frames=frames)
     timed: list[Timed] = []
     with threads(args.threads):
         facts = environment(args.device, dtype_of(args))
         if not args.macs_only:
             timed = _time(model, methods, counted, size, args)
-    _show(args.model, size, counted, timed, facts)
+    _show(args.model, size, counted, timed, facts, frames)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(as_json(args.model, size, counted, timed, facts), indent=2) + "\n")
+        content = as_json(args.model, size, counted, timed, facts, frames)
+        args.json.write_text(json.dumps(content, indent=2) + "\n")
     return 0
 
 
@@ -80,17 +91,31 @@ def _time(
         task = progress.add_task("timing, interleaved", total=len(args.batch) * (1 + args.rounds) * len(counted))
         for batch in args.batch:
             pixels = noise(size, like, batch)
-            timed += measure(model, methods, counted, pixels, args.rounds, progress=lambda: progress.advance(task))
+            timed += measure(
+                model,
+                methods,
+                counted,
+                pixels,
+                args.rounds,
+                options=options_of(args),
+                progress=lambda: progress.advance(task),
+            )
     return timed
 
 
 def _show(
-    model: str, size: tuple[int, ...], counted: Sequence[Counted], timed: Sequence[Timed], facts: dict[str, str]
+    model: str,
+    size: tuple[int, ...],
+    counted: Sequence[Counted],
+    timed: Sequence[Timed],
+    facts: dict[str, str],
+    frames: int,
 ) -> None:
     from rich.table import Table
 
     out = console.output()
-    title = f"{model} at {size[0]} x {size[1]}, per image"
+    unit = "image" if frames == 1 else f"clip of {frames} frames"
+    title = f"{model} at {size[0]} x {size[1]}, per {unit}"
     table = Table("method", "tokens", "GMACs", "published convention", title=title, title_justify="left")
     for row in counted:
         note = f" ({row.clusters:.0f} query clusters)" if row.clusters is not None else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,14 @@ from . import console
 from .options import add_machine, add_methods, check_device, dtype_of
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..core import Method
     from ..data import SemanticData
+    from ..data.object_data import ObjectData
     from ..measure.benchmark import Counted, Timed
-    from ..measure.compare import Contest
+    from ..measure.compare import Contest, Score
     from ..measure.rows import Row
-    from ..models import Segmenter
     from ..recipes import Recipe
 
 
@@ -49,47 +51,69 @@ def run(args: argparse.Namespace) -> int:
     from ..measure.compare import write_tables
     from ..measure.speed import environment, threads
     from ..recipes import load_recipe
-    from ..spec import parse
+    from .figures import show_comparison
     from .predict import writable
 
     recipe = load_recipe(args.recipe)
-    methods = [parse(spec) for spec in args.method] or [m for row in recipe.rows if (m := row.parsed())]
     writable(args.output)
     check_device(args.device)
     without = args.macs_only or args.speed_only
-    data = None if without else open_data(recipe, args)
+    data: Any = None if without else open_data(recipe, args)
     model = load_model(recipe, args, without)
+    height, width = size_of(model, recipe)
     with threads(args.threads):
         facts = {
             "model": args.weights or recipe.architecture,
             "data": "none" if data is None else f"{recipe.data}, {recipe.split}",
             "images": "0" if data is None else str(images_of(data, recipe, args)),
-            "image size": f"{model.card.crop} x {model.card.crop}",
+            "image size": f"{height} x {width}",
             **environment(args.device, dtype_of(args)),
             "command": shlex.join(("expedit", *sys.argv[1:])),
         }
-        table, contest, counted = compare(model, methods, data, recipe, args)
+        table, contest, counted = compare(model, data, recipe, args)
     write_tables(args.output, table, facts)
     if contest is not None and data is not None:
         report(contest, data, table, facts, args)
-    show(recipe, table, counted, facts, bool(args.method))
+    show_comparison(recipe, table, counted, facts, bool(args.method))
     print(f"written to {args.output}: {', '.join(sorted(path.name for path in args.output.glob('[rt]*.*')))}")
     return 0
 
 
-def open_data(recipe: Recipe, args: argparse.Namespace) -> SemanticData:
+def methods_of(recipe: Recipe, args: argparse.Namespace) -> tuple[list[Method], list[Method]]:
+    """Methods to count and time, and those to evaluate: of a published row the figures may be of two settings."""
+    from ..spec import parse
+
+    if args.method:
+        own = [parse(spec) for spec in args.method]
+        return own, own
+    measured, evaluated = ([row.parsed_counted() for row in recipe.rows], [row.parsed() for row in recipe.rows])
+    return [method for method in measured if method], [method for method in evaluated if method]
+
+
+def size_of(model: nn.Module, recipe: Recipe) -> tuple[int, int]:
+    """(height, width) in pixels at which the rows are counted and timed."""
+    from ..measure.macs import nominal_size
+
+    return nominal_size(model) if recipe.measured_at is None else recipe.measured_at[1:]
+
+
+def open_data(recipe: Recipe, args: argparse.Namespace) -> SemanticData | ObjectData:
     """The recipe's data set; ValueError if it needs a place and none was given."""
     from ..data import open_dataset
+    from ..data.object_data import BY_TASK, open_objects
 
     if recipe.data == "toy":
         return open_dataset("toy", recipe.split)
     if args.data is None:
         raise ValueError(f"{recipe.name}: give the {recipe.data} data with --data PATH, or use --speed-only")
-    settings = {} if args.classes is None else {"classes": args.classes}
-    return open_dataset(f"{recipe.data}:{args.data}", recipe.split, **settings)
+    place, settings = f"{recipe.data}:{args.data}", {} if args.classes is None else {"classes": args.classes}
+    for task, names in BY_TASK.items():
+        if recipe.data in names:
+            return open_objects(place, task, recipe.split)
+    return open_dataset(place, recipe.split, **settings)
 
 
-def load_model(recipe: Recipe, args: argparse.Namespace, without: bool) -> Segmenter:
+def load_model(recipe: Recipe, args: argparse.Namespace, without: bool) -> nn.Module:
     """The recipe's model, on the device and in the dtype asked for; random weights only where none are needed."""
     from ..models.zoo import SHIPPED, build, load
 
@@ -99,13 +123,14 @@ def load_model(recipe: Recipe, args: argparse.Namespace, without: bool) -> Segme
     elif recipe.architecture in SHIPPED:
         model = load(recipe.architecture)
     elif without:
-        model = build(recipe.architecture, device="meta" if args.macs_only else "cpu")
+        light = args.macs_only and all(method.static for method in methods_of(recipe, args)[0])
+        model = build(recipe.architecture, device="meta" if light else "cpu")
     else:
         raise ValueError(f"{recipe.name}: give its checkpoint with --weights PATH ({recipe.weights})")
     return model if args.macs_only else model.to(args.device, dtype_of(args))
 
 
-def images_of(data: SemanticData, recipe: Recipe, args: argparse.Namespace) -> int:
+def images_of(data: SemanticData | ObjectData, recipe: Recipe, args: argparse.Namespace) -> int:
     """How many images to evaluate."""
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit: expected at least 1 image, got {args.limit}")
@@ -113,48 +138,73 @@ def images_of(data: SemanticData, recipe: Recipe, args: argparse.Namespace) -> i
 
 
 def compare(
-    model: Segmenter,
-    methods: Sequence[Method],
-    data: SemanticData | None,
-    recipe: Recipe,
-    args: argparse.Namespace,
+    model: nn.Module, data: Any, recipe: Recipe, args: argparse.Namespace
 ) -> tuple[list[Row], Contest | None, list[Counted]]:
     """The three phases, with progress: count, time, evaluate."""
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeRemainingColumn
 
     from ..measure.benchmark import count, measure
-    from ..measure.compare import Contest, first_window, rows, run
+    from ..measure.compare import first_window, rows
     from ..measure.macs import noise
+    from ..models import Segmenter
 
-    assert model.card.crop is not None, "a Segmenter slides a window"
-    size = (model.card.crop, model.card.crop)
-    pixels = None if data is None else first_window(model, data[0])
+    size, options, (methods, evaluated) = size_of(model, recipe), recipe.options, methods_of(recipe, args)
+    pixels = first_window(model, data[0]) if data is not None and isinstance(model, Segmenter) else None
     columns = (SpinnerColumn(), *Progress.get_default_columns()[:3], MofNCompleteColumn(), TimeRemainingColumn())
     timed: list[Timed] = []
-    contest = None
     with Progress(*columns, console=console.notes(), transient=True) as progress:
-        task = progress.add_task("counting multiply-adds", total=1 + len(methods))
-        counted = count(model, methods, size, pixels, progress=lambda: progress.advance(task))
+
+        def step_of(text: str, total: int) -> Callable[[], None]:
+            task = progress.add_task(text, total=total)
+            return lambda: progress.advance(task)
+
+        frames = 1 if recipe.measured_at is None else recipe.measured_at[0]
+        step = step_of("counting multiply-adds", 1 + len(methods))
+        counted = count(model, methods, size, pixels, options, step, frames)
         if not args.macs_only:
             pixels = noise(size, next(model.parameters())) if pixels is None else pixels
-            task = progress.add_task("timing, interleaved", total=(1 + args.rounds) * len(counted))
-            timed = measure(model, methods, counted, pixels, args.rounds, progress=lambda: progress.advance(task))
-        if data is not None:
-            contest = Contest(model, methods, args.window_batch)
-            images = images_of(data, recipe, args)
-            task = progress.add_task("evaluating", total=images)
-            run(contest, data, images, state_of(contest, recipe, args), lambda: progress.advance(task))
-    return rows(counted, timed, contest), contest, counted
+            step = step_of("timing, interleaved", (1 + args.rounds) * len(counted))
+            timed = measure(model, methods, counted, pixels, args.rounds, options, step)
+        if data is None:
+            return rows(counted, timed, None), None, counted
+        contest, scores = judge(model, evaluated, data, recipe, args, step_of)
+    return rows(counted, timed, scores), contest, counted
 
 
-def state_of(contest: Contest, recipe: Recipe, args: argparse.Namespace) -> Any:
-    """Where finished images are kept, if that is wanted."""
+def judge(
+    model: nn.Module,
+    methods: Sequence[Method],
+    data: Any,
+    recipe: Recipe,
+    args: argparse.Namespace,
+    step_of: Callable[[str, int], Callable[[], None]],
+) -> tuple[Contest | None, list[Score]]:
+    """What dense model and methods get right: image by image side by side, or, with queries, one after the other."""
+    from ..measure.compare import Contest, run, score
     from ..measure.partial import Partial
+    from ..models import Segmenter
+    from ..surgery import accelerate
 
-    if not args.resume:
-        return None
+    images = images_of(data, recipe, args)
+    if isinstance(model, Segmenter):
+        contest = Contest(model, methods, args.window_batch)
+        state = Partial(args.output / "state", settings_of(list(contest.models), recipe, args)) if args.resume else None
+        run(contest, data, images, state, step_of("evaluating", images))
+        return contest, contest.scores()
+    scores = []
+    for place, method in enumerate((None, *methods)):
+        name = "dense" if method is None else repr(method)
+        network = model if method is None else accelerate(model, method, **recipe.options)
+        folder = args.output / "state" / str(place) if args.resume else None
+        settings, step = settings_of([name], recipe, args), step_of(f"evaluating {name.partition('(')[0]}", images)
+        scores.append(score(network, data, images, folder, settings, step))
+    return None, scores
+
+
+def settings_of(specs: list[str], recipe: Recipe, args: argparse.Namespace) -> dict[str, Any]:
+    """What kept images depend on."""
     settings = {"recipe": recipe.name, "data": args.data, "weights": args.weights, "dtype": args.dtype}
-    return Partial(args.output / "state", {**settings, "methods": list(contest.models)})
+    return {**settings, "methods": specs}
 
 
 def report(
@@ -167,49 +217,3 @@ def report(
     card = contest.model.card
     title = f"{facts['model']} on {facts['data']}"
     write_report(args.output / "report.html", title, table, examples, card.classes, card.palette, facts)
-
-
-def show(
-    recipe: Recipe, table: Sequence[Row], counted: Sequence[Counted], facts: dict[str, str], own_methods: bool
-) -> None:
-    """The table in the terminal; published figures beside ours where the rows are the recipe's."""
-    from rich.table import Table
-
-    published = [] if own_methods else [row.published for row in recipe.rows]
-    theirs = any(figures is not None for figures in published)
-    title = f"{recipe.title} · " + ", ".join(f"{key} {facts[key]}" for key in ("images", "threads", "dtype", "device"))
-    columns = ["method", "tokens", "GMACs", "MAC ratio", "ms", "speed-up", "efficiency", "mIoU", "Δ", "agreement"]
-    out = Table(title=title, title_justify="left")
-    for name in columns + (["their GFLOPs (ours)", "their speed-up", "their mIoU (ours − theirs)"] if theirs else []):
-        out.add_column(name, no_wrap=name != "method", justify="left" if name == "method" else "right")
-    for place, row in enumerate(table):
-        cells = [
-            row.spec,
-            f"{row.tokens:.0f}",
-            f"{row.gmacs:.2f}",
-            f"{row.mac_ratio:.2f}",
-            _cell(row.ms, "{:.1f}"),
-            _cell(row.speedup, "{:.2f}"),
-            _cell(row.efficiency, "{:.2f}"),
-            _cell(row.miou, "{:.2f}", 100),
-            _cell(row.delta_miou, "{:+.2f}", 100),
-            _cell(row.agreement, "{:.1f} %", 100),
-        ]
-        if theirs:
-            cells += _theirs(published[place], published[0], row, counted[place])
-        out.add_row(*cells)
-    console.output().print(out)
-
-
-def _theirs(published: Any, dense: Any, row: Row, counted: Counted) -> list[str]:
-    """Published figures of a row, with ours in the same convention behind them."""
-    miou = "" if row.miou is None else f" ({100 * row.miou - published.miou:+.2f})"
-    return [
-        f"{published.gflops:.2f} ({counted.published_convention_gmacs:.2f})",
-        f"{published.fps / dense.fps:.2f}",
-        f"{published.miou:.2f}{miou}",
-    ]
-
-
-def _cell(value: float | None, form: str, scale: float = 1) -> str:
-    return "-" if value is None else form.format(scale * value)

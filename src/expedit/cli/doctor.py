@@ -85,11 +85,15 @@ def check_torchvision() -> list[str]:
 
 
 def check_data(path: Path) -> int:
-    """Tell which data set a tree holds and what it lacks."""
+    """Tell which data sets a tree holds and what they lack."""
     from ..data.inspect import inspect
+    from ..data.inspect_objects import inspect_objects
 
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such folder or file")
-    report = inspect(path)
-    print(report)
-    return 0 if report.ok else 2
+    semantic, objects = inspect(path), inspect_objects(path)
+    unknown = semantic.kind in (None, "folder") and not semantic.ok  # images alone look like a folder without labels
+    reports = objects if objects and unknown else [semantic, *objects]
+    for report in reports:
+        print(report)
+    return 0 if all(report.ok for report in reports) else 2

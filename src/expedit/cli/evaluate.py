@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .options import add_machine, add_numerics, check_device, dtype_of
+from .options import add_clips, add_machine, add_numerics, add_options, check_device, dtype_of, options_of
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
     from torch import nn
 
-    from ..data import SemanticData
-    from ..measure.evaluate import Evaluation
+    from ..measure.evaluate import Protocol
     from ..measure.processes import Processes
 
 STATE = Path("expedit-evaluation")
@@ -25,12 +26,13 @@ STATE = Path("expedit-evaluation")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.description = (
-        "Mean IoU and speed of a model on a data set. For many GPUs or processes:"
-        " torchrun --nproc-per-node N -m expedit evaluate MODEL DATA …"
+        "The figures of a model's task on a data set, and its speed: mIoU, panoptic quality, or average precision of"
+        " masks. For many GPUs or processes: torchrun --nproc-per-node N -m expedit evaluate MODEL DATA …"
     )
     parser.add_argument("model", help="a model or a checkpoint (see: expedit list)")
     parser.add_argument("data", help="a data set: toy, NAME:PATH, or a path whose layout tells (see: expedit list)")
     parser.add_argument("-m", "--method", metavar="SPEC", help="accelerate with it, as in 'expedit(alpha=6)'")
+    add_options(parser)
     parser.add_argument("--root", type=Path, metavar="PATH", help="where the data set called DATA is")
     parser.add_argument("--split", default="val", help="(default: val)")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
@@ -42,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scales", type=float, nargs="+", default=[1.0], metavar="S", help="multi-scale testing, such as 0.5 1 1.5"
     )
     parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
+    parser.add_argument(
+        "--submission",
+        type=Path,
+        metavar="DIR",
+        help="write the predictions there in the official format: panoptic.json and PNGs, COCO's results.json, or"
+        " YouTubeVIS's results.zip",
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="threads that read ahead (default: half the cores)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument(
@@ -54,15 +63,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_numerics(parser)
     add_machine(parser)
+    add_clips(parser)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is evaluated in this process: a model, the one it is compared with, and how."""
+
+    args: argparse.Namespace
+    task: str
+    model: nn.Module
+    dense: nn.Module
+    protocol: Protocol
+    processes: Processes
+    progress: Callable[[int, int], None]
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; the first process prints and writes."""
     from rich.console import Console
 
-    from ..data import open_dataset
-    from ..measure.evaluate import Protocol, evaluate
-    from ..measure.partial import Partial
+    from ..measure.evaluate import Protocol
     from ..measure.processes import launched
     from ..measure.speed import threads
 
@@ -70,28 +91,119 @@ def run(args: argparse.Namespace) -> int:
     protocol = Protocol(args.window_batch, tuple(args.scales), args.flip, workers)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)  # a bad path is told now, not after hours
-    data = open_dataset(args.data if args.root is None else f"{args.data}:{args.root}", args.split)
     with launched() as processes, threads(args.threads):
         console = Console(stderr=True, quiet=processes.rank > 0)
         model, dense = models(args, processes)
-        partial = Partial(args.resume, settings(args, data)) if args.resume else None
+        card: Any = model.card
+        if card.task not in TASKS:
+            raise ValueError(
+                f"{args.model}: there is no evaluation of {card.task} models; of {', '.join(TASKS)} there is"
+            )
         with shown(console) as progress:
             task = progress.add_task("evaluating", total=None)
-            result = evaluate(
-                model,
-                data,
-                against=dense if args.against else None,
-                limit=args.limit,
-                protocol=protocol,
-                processes=processes,
-                partial=partial,
-                progress=lambda done, total: progress.update(task, completed=done, total=total),
-            )
-        if processes.rank == 0:
-            if args.json:
-                write(args.json, args, result)
-            report(result)
+
+            def show(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
+
+            TASKS[card.task](Job(args, card.task, model, dense, protocol, processes, show))
     return 0
+
+
+def semantic(job: Job) -> None:
+    """Mean IoU, and agreement with the dense model."""
+    from ..data import open_dataset
+    from ..measure.evaluate import evaluate
+    from ..measure.partial import Partial
+    from .figures import show_semantic
+
+    args = job.args
+    if args.submission is not None:
+        raise ValueError("--submission: semantic models have no submission files; write label pictures with predict")
+    data = open_dataset(place(args), args.split)
+    result = evaluate(
+        job.model,
+        data,
+        against=job.dense if args.against else None,
+        limit=args.limit,
+        protocol=job.protocol,
+        processes=job.processes,
+        partial=Partial(args.resume, settings(args, len(data))) if args.resume else None,
+        progress=job.progress,
+    )
+    if job.processes.rank == 0:
+        write(args, result.as_json())
+        show_semantic(result)
+
+
+def objects(job: Job) -> None:
+    """Panoptic quality, or average precision of masks."""
+    from ..data.object_data import open_objects
+    from ..measure.objects import evaluate_objects
+    from ..measure.partial import Journal
+    from .figures import show_objects
+
+    args = job.args
+    if args.against or args.flip or args.scales != [1.0]:
+        raise ValueError(f"--against, --flip and --scales are for semantic models; {args.model} is {job.task}")
+    if args.submission is not None:
+        args.submission.mkdir(parents=True, exist_ok=True)
+    data = open_objects(place(args), job.task, args.split)
+    result = evaluate_objects(
+        job.model,
+        data,
+        limit=args.limit,
+        workers=job.protocol.workers,
+        submission=args.submission,
+        processes=job.processes,
+        journal=Journal(args.resume, settings(args, len(data))) if args.resume else None,
+        progress=job.progress,
+    )
+    if result is not None:
+        write(args, result.as_json())
+        show_objects(result)
+
+
+def video(job: Job) -> None:
+    """Average precision of tracks where the ground truth is public, and the files for the server."""
+    from ..data.object_data import open_objects
+    from ..data.youtubevis import VideoFiles
+    from ..measure.evaluate_video import evaluate_video
+    from ..measure.partial import Journal
+    from .figures import show_objects
+
+    args = job.args
+    if args.against or args.flip or args.scales != [1.0]:
+        raise ValueError(f"--against, --flip and --scales are for semantic models; {args.model} is {job.task}")
+    clips = open_objects(place(args), job.task, args.split)
+    assert isinstance(clips, VideoFiles)
+    windows = {"frame_batch": args.frame_batch, "window": args.window, "overlap": args.overlap}
+    result = evaluate_video(
+        job.model,
+        clips,
+        **windows,
+        limit=args.limit,
+        submission=args.submission,
+        processes=job.processes,
+        journal=Journal(args.resume, settings(args, len(clips)) | windows) if args.resume else None,
+        progress=job.progress,
+    )
+    if result is not None:
+        write(args, result.as_json())
+        show_objects(result)
+
+
+TASKS: dict[str, Callable[[Job], None]] = {
+    "semantic": semantic,
+    "panoptic": objects,
+    "instance": objects,
+    "video": video,
+}
+"""How a model is evaluated, by the task of its card."""
+
+
+def place(args: argparse.Namespace) -> str:
+    """The data set as ``open_dataset`` and ``open_objects`` take it."""
+    return args.data if args.root is None else f"{args.data}:{args.root}"
 
 
 def models(args: argparse.Namespace, processes: Processes) -> tuple[nn.Module, nn.Module]:
@@ -99,14 +211,15 @@ def models(args: argparse.Namespace, processes: Processes) -> tuple[nn.Module, n
     from ..models.zoo import load
     from ..surgery import accelerate
 
+    options = options_of(args)
     device = f"cuda:{processes.local}" if args.device == "cuda" and processes.world > 1 else args.device
-    place = check_device(device), dtype_of(args)
-    dense = load(args.model, norm_eps=args.norm_eps, pos_embed=args.pos_embed).to(*place)
-    return (accelerate(dense, args.method).to(*place) if args.method else dense), dense
+    where = check_device(device), dtype_of(args)
+    dense = load(args.model, norm_eps=args.norm_eps, pos_embed=args.pos_embed).to(*where)
+    return (accelerate(dense, args.method, **options).to(*where) if args.method else dense), dense
 
 
-def settings(args: argparse.Namespace, data: SemanticData) -> dict[str, Any]:
-    """Everything the counts depend on: a state of other settings must not be continued."""
+def settings(args: argparse.Namespace, images: int) -> dict[str, Any]:
+    """Everything the figures depend on: a state of other settings must not be continued."""
     from ..models.convert import sha256, weights_of
     from ..models.zoo import SHIPPED
     from ..spec import parse
@@ -116,15 +229,17 @@ def settings(args: argparse.Namespace, data: SemanticData) -> dict[str, Any]:
         "norm_eps": args.norm_eps,
         "pos_embed": args.pos_embed,
         "method": repr(parse(args.method)) if args.method else None,
+        "options": sorted(set(args.option)),
         "dtype": args.dtype,
         "against": args.against,
         "data": args.data,
         "root": str(args.root.resolve()) if args.root else None,
         "split": args.split,
-        "images": len(data),
+        "images": images,
         "limit": args.limit,
         "scales": args.scales,
         "flip": args.flip,
+        "submission": str(args.submission.resolve()) if args.submission else None,
     }
 
 
@@ -136,42 +251,12 @@ def shown(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def write(path: Path, args: argparse.Namespace, result: Evaluation) -> None:
-    """The figures and what they are of, as JSON."""
+def write(args: argparse.Namespace, figures: dict[str, Any]) -> None:
+    """The figures and what they are of, as JSON, if a file was asked for."""
     from ..measure.speed import environment
 
+    if args.json is None:
+        return
     facts = {"model": args.model, "data": args.data, "split": args.split, "method": args.method}
-    facts |= {"environment": environment(args.device, dtype_of(args))}
-    path.write_text(json.dumps({**facts, **result.as_json()}, indent=1) + "\n")
-
-
-def report(result: Evaluation) -> None:
-    """Figures in per cent, and the IoU of every class that occurs."""
-    from rich.table import Table
-
-    from .console import output
-
-    scores, likeness = result.scores, result.likeness
-    figures = Table("figure", "", title=f"{result.images} images", title_justify="left")
-    if result.counts.any():
-        figures.add_row("mIoU", _percent(scores.miou()))
-        figures.add_row("pixel accuracy", _percent(scores.pixel_accuracy))
-        figures.add_row("mean class accuracy", _percent(scores.class_accuracy))
-    if result.agreement.any():
-        figures.add_row("pixels as the dense model says", _percent(likeness.pixel_accuracy))
-        figures.add_row("mIoU against the dense model", _percent(likeness.miou()))
-    if result.fresh:
-        figures.add_row("images per second", f"{result.images_per_second:.2f}")
-        figures.add_row("share of the time waiting for images", _percent(result.waiting / result.seconds))
-    shown = scores if result.counts.any() else likeness
-    classes = Table("class", "IoU", "accuracy", title_justify="left")
-    for name, iou, accuracy in zip(result.classes, shown.iou, shown.accuracy, strict=True):
-        if iou == iou:  # nan: the class occurs nowhere
-            classes.add_row(name, _percent(iou), _percent(accuracy))
-    console = output()
-    console.print(classes)
-    console.print(figures)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %" if share == share else "-"
+    facts |= {"options": sorted(set(args.option)), "environment": environment(args.device, dtype_of(args))}
+    args.json.write_text(json.dumps({**facts, **figures}, indent=1) + "\n")

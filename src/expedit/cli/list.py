@@ -10,10 +10,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print models, architectures and methods with their settings."""
+    """Print models, architectures, methods with their settings, data sets and recipes."""
     from rich.console import Console
     from rich.table import Table
 
+    from .. import recipes
+    from ..data import DATASETS
+    from ..data.object_data import BY_TASK
     from ..methods import METHODS
     from ..models.zoo import ARCHITECTURES, SHIPPED
 
@@ -25,9 +28,16 @@ def run(args: argparse.Namespace) -> int:
     methods = Table("method", "settings and defaults", title="Methods", title_justify="left")
     for name, method in METHODS.items():
         methods.add_row(name, _settings(method()))
+    data = Table("data set", "for", title="Data sets", title_justify="left")
+    for task, known in {"semantic": DATASETS, **BY_TASK}.items():
+        for name in known:
+            data.add_row(name, f"{task} segmentation")
+    tables = Table("recipe", "table", title="Recipes", title_justify="left")
+    for name in recipes.names():
+        tables.add_row(name, recipes.load_recipe(name).title)
     console = Console()
-    console.print(models)
-    console.print(methods)
+    for table in (models, methods, data, tables):
+        console.print(table)
     return 0
 
 

@@ -23,11 +23,44 @@ def add_methods(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """``--option NAME``, any number of times."""
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="how a method runs on this kind of backbone; Swin has official_shift_mask and official_padding, with which"
+        " the published figures were measured; repeat for several",
+    )
+
+
+def options_of(args: argparse.Namespace) -> dict[str, bool]:
+    """Keywords of ``accelerate``; ValueError if there is no method that they could change."""
+    if args.option and not args.method:
+        raise ValueError(f"--option {args.option[0]}: changes how a method runs; give a method with -m")
+    return dict.fromkeys(args.option, True)
+
+
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """``--device``, ``--dtype`` and ``--threads``."""
     parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default: cpu)")
     parser.add_argument("--dtype", default="fp32", choices=DTYPES, help="of weights and activations (default: fp32)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: what torch takes)")
+
+
+def add_clips(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """``--frame-batch``, ``--window`` and ``--overlap``: how a video model goes through a clip."""
+    group = parser.add_argument_group("video models")
+    group.add_argument("--frame-batch", type=int, default=4, metavar="N", help="frames per backbone run (default: 4)")
+    group.add_argument(
+        "--window",
+        type=int,
+        metavar="N",
+        help="look at N frames at once and link the tracks: bounds the memory (default: the whole clip, as published)",
+    )
+    group.add_argument("--overlap", type=int, metavar="N", help="frames that windows share (default: a quarter)")
+    return group
 
 
 def dtype_of(args: argparse.Namespace) -> torch.dtype:

@@ -10,28 +10,39 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import add_machine, check_device, dtype_of
+from . import predict_video
+from .options import add_machine, add_options, check_device, dtype_of, options_of
+from .results import SURE
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from ..prediction import Prediction
+    from ..models.card import Card
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("model", help="a model or a checkpoint (see: expedit list)")
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="images, or folders of images")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="images or folders of images; or videos")
     parser.add_argument("-m", "--method", metavar="SPEC", help="accelerate with it, as in 'expedit(alpha=6)'")
+    add_options(parser)
     parser.add_argument("-o", "--output", type=Path, default=Path("predictions"), metavar="DIR", help="(predictions)")
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        default=SURE,
+        metavar="S",
+        help=f"of instances and tracks that are drawn (default: {SURE})",
+    )
     parser.add_argument("--tokens", action="store_true", help="draw the token clusters over the image, too")
     parser.add_argument("--window-batch", type=int, default=1, metavar="N", help="sliding windows per run (default: 1)")
     add_machine(parser)
+    predict_video.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment every image; a broken one is reported and does not stop the others."""
+    """Segment every image or video; a broken one is reported and does not stop the others."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -39,12 +50,17 @@ def run(args: argparse.Namespace) -> int:
     from ..models.zoo import load
     from ..surgery import accelerate
 
-    images = find_images(args.paths)
+    options = options_of(args)
+    check_paths(args.paths)
     writable(args.output)
     model = load(args.model)
     if args.method:
-        model = accelerate(model, args.method)
+        model = accelerate(model, args.method, **options)
     model = model.to(check_device(args.device), dtype_of(args))
+    if model.card.task == "video":  # type: ignore[union-attr]
+        with threads(args.threads):
+            return predict_video.run_video(args, model)
+    images = find_images(args.paths)
     console, failed = Console(stderr=True), 0
     with threads(args.threads), Progress(console=console, transient=True) as progress:
         for path in progress.track(images, description="segmenting"):
@@ -57,8 +73,15 @@ def run(args: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
+def check_paths(paths: Sequence[Path]) -> None:
+    """FileNotFoundError, before a model is read, if one of the paths is missing."""
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file or folder")
+
+
 def find_images(paths: Sequence[Path]) -> list[Path]:
-    """All images named or inside the named folders; FileNotFoundError if a path is missing or a folder has none."""
+    """All images named or inside the named folders; FileNotFoundError if a folder has none."""
     from ..data.decode import IMAGE_ENDINGS
 
     found: list[Path] = []
@@ -68,10 +91,8 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
             if not inside:
                 raise FileNotFoundError(f"{path}: no images in this folder; looked for {' '.join(IMAGE_ENDINGS)}")
             found += inside
-        elif path.exists():
-            found.append(path)
         else:
-            raise FileNotFoundError(f"{path}: no such file or folder")
+            found.append(path)
     stems = [path.stem for path in found]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
         raise ValueError(f"several images are called {twice[0]!r}: results would overwrite one another; run them apart")
@@ -86,57 +107,41 @@ def writable(folder: Path) -> None:
 
 
 def segment(model: nn.Module, path: Path, args: argparse.Namespace) -> None:
-    """One image to NAME_labels.png, NAME_mask.png, NAME_overlay.png, NAME_legend.png, NAME.json (NAME_tokens.png)."""
-    import numpy as np
+    """One image to NAME.json and the pictures of its task, such as NAME_overlay.png (and NAME_tokens.png)."""
     from PIL import Image
 
-    from .. import draw
     from ..data.decode import read_image
     from ..inference import predict
+    from .results import RESULTS
 
     image = read_image(path)
     prediction = predict(model, image, window_batch=args.window_batch)
-    assert prediction.labels is not None
-    pictures = {
-        "labels": prediction.labels.astype("uint8" if len(prediction.classes) <= 256 else "uint16"),
-        "mask": draw.colorize(prediction.labels, prediction.palette, ignore=None),
-        "overlay": draw.overlay(image, prediction.labels, prediction.palette, ignore=None),
-        "legend": draw.legend(prediction.classes, prediction.palette, set(np.unique(prediction.labels).tolist())),
-    }
-    if args.tokens:
-        pictures["tokens"] = tokens(model, image)
-    for kind, picture in pictures.items():
+    result = RESULTS[prediction.task](image, prediction, args.min_score)
+    drawn = {"tokens": tokens(model, image)} if args.tokens else {}
+    for kind, picture in {**result.pictures, **drawn}.items():
         Image.fromarray(picture).save(args.output / f"{path.stem}_{kind}.png")
-    summary = describe(path, prediction, args)
+    height, width = image.shape[:2]
+    summary = {"image": path.name, "height": height, "width": width, "model": args.model,
+               "method": args.method or "dense", "task": prediction.task, **result.facts}  # fmt: skip
     (args.output / f"{path.stem}.json").write_text(json.dumps(summary, indent=2) + "\n")
 
 
 def tokens(model: nn.Module, image: np.ndarray) -> np.ndarray:
     """The clusters of the image's tokens over the image, the whole image as one window."""
-    import numpy as np
+    import math
 
     from .. import draw
+    from ..core import Grid
+    from ..core.tokens import pad_to_multiple
     from ..inference import prepared
     from ..measure.trace import token_clusters
 
-    pixels = prepared(image, model.card)[0].to(next(model.parameters()))  # type: ignore[arg-type]
-    owner = token_clusters(model, pixels)  # type: ignore[arg-type]
+    card: Card = model.card  # type: ignore[assignment]
+    pixels = prepared(image, card)[0].to(next(model.parameters()))
+    padded = pad_to_multiple(pixels, Grid(card.multiple, card.multiple))
+    owner = token_clusters(model, padded)
     if owner is None:
         raise ValueError("--tokens: a dense model clusters nothing; give a method with -m")
-    return draw.clusters(image, np.asarray(owner))
-
-
-def describe(path: Path, prediction: Prediction, args: argparse.Namespace) -> dict[str, object]:
-    """What the JSON beside the pictures says: size, method, classes by area."""
-    import numpy as np
-
-    assert prediction.labels is not None
-    index, pixels = np.unique(prediction.labels, return_counts=True)
-    classes = [
-        {"id": int(i), "name": prediction.classes[i], "color": list(prediction.palette[i]), "pixels": int(n)}
-        for i, n in sorted(zip(index, pixels, strict=True), key=lambda item: -item[1])
-    ]
-    height, width = prediction.labels.shape
-    method = args.method or "dense"
-    return {"image": path.name, "height": height, "width": width, "model": args.model, "method": method,
-            "task": prediction.task, "classes": classes}  # fmt: skip
+    shares = [inner / outer for inner, outer in zip(pixels.shape[2:], padded.shape[2:], strict=True)]
+    h, w = (math.ceil(side * share) for side, share in zip(owner.shape, shares, strict=True))
+    return draw.clusters(image, owner[:h, :w])

@@ -122,7 +122,7 @@ def cluster(x: Tensor, grid: Grid, cells: Grid, iterations: int, neighbourhood: 
 
 
 def _tile_tokens(lattice: Tensor, tile_h: Axis, tile_w: Axis) -> tuple[Tensor, Tensor]:
-    """``(b, H, W, c)`` tokens by tile ``(b * tiles, p, c)``; which cells serve which of them, ``(tiles, p, q)`` bool."""
+    """``(b, H, W, c)`` tokens by tile ``(b * tiles, p, c)``, and which cells serve which: ``(tiles, p, q)`` bool."""
     rows, row_cell = tile_h.rows(lattice.device)
     columns, column_cell = tile_w.rows(lattice.device)
     tiled = lattice[:, rows[:, None, :, None], columns[None, :, None, :]].flatten(3, 4).flatten(0, 2)

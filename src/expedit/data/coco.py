@@ -15,6 +15,7 @@ from pathlib import Path
 from .class_list import shipped_class_list
 from .coco_files import Categories, InstanceFiles, PanopticFiles, open_instance, open_panoptic
 from .pairs import split_name
+from .storage import Tree
 
 SPLITS = {"train": "train2017", "val": "val2017", "train2017": "train2017", "val2017": "val2017"}
 
@@ -45,6 +46,22 @@ def instance_categories() -> Categories:
     return Categories(names[:count], palette[:count], THING_IDS, tuple(range(count)))
 
 
+def find_coco(tree: Tree, task: str) -> list[str]:
+    """Annotation files of ``task``, "panoptic" or "instance", in the tree."""
+    return [file for folder in ("train2017", "val2017") for file in annotation_files(task, folder) if tree.exists(file)]
+
+
+def annotation_files(task: str, folder: str) -> list[str]:
+    """Where the annotation file of a split may lie."""
+    name = f"{'instances' if task == 'instance' else task}_{folder}.json"
+    return [f"annotations/{name}", name]
+
+
+def image_folders(folder: str) -> list[str]:
+    """Where the images of a split may lie."""
+    return [folder, f"images/{folder}"]
+
+
 def open_coco_panoptic(root: Path, split: str = "val") -> PanopticFiles:
     """COCO panoptic; the validation split has 5,000 pictures.
 
@@ -60,9 +77,9 @@ def open_coco_panoptic(root: Path, split: str = "val") -> PanopticFiles:
     return open_panoptic(
         root,
         panoptic_categories(),
-        [f"annotations/panoptic_{folder}.json", f"panoptic_{folder}.json"],
+        annotation_files("panoptic", folder),
         [f"panoptic_{folder}", f"annotations/panoptic_{folder}"],
-        [folder, f"images/{folder}"],
+        image_folders(folder),
     )
 
 
@@ -72,6 +89,6 @@ def open_coco_instance(root: Path, split: str = "val") -> InstanceFiles:
     return open_instance(
         root,
         instance_categories(),
-        [f"annotations/instances_{folder}.json", f"instances_{folder}.json"],
-        [folder, f"images/{folder}"],
+        annotation_files("instance", folder),
+        image_folders(folder),
     )

@@ -33,7 +33,7 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What `inspect` found. ``kind`` is a key of ``DATASETS`` or None; ``missing`` says what is expected where."""
+    """What `inspect` found. ``kind`` is a name of a data set or None; ``missing`` says what is expected where."""
 
     path: Path
     kind: str | None
@@ -124,6 +124,8 @@ def expectations(tree: Tree) -> tuple[str, ...]:
         f"cityscapes: {tree.where('leftImg8bit/val')} and gtFine/val, or the two zips",
         f"pascal-context: {tree.where('VOCdevkit/VOC2010/JPEGImages')} and SegmentationClassContext, or the "
         "annotation file trainval_merged.json",
+        f"coco-panoptic: {tree.where('annotations/panoptic_val2017.json')}, val2017 and panoptic_val2017",
+        f"coco-instance: {tree.where('annotations/instances_val2017.json')} and val2017",
         f"folder: {tree.where('images/val')}, {tree.where('labels/val')} and {tree.where(CLASS_FILE)}",
     )
 

@@ -11,10 +11,45 @@ from typing import Any
 import numpy as np
 
 from .panoptic import SegmentLike, box_of, ids_to_png
-from .rle import box, encode
+from .rle import Rle, box, encode
 from .writing import whole, write_json, write_png
 
 Entry = dict[str, Any]
+
+
+def panoptic_annotation(
+    image_id: int | str, name: str, ids: np.ndarray, segments: Iterable[SegmentLike], category_ids: Sequence[int]
+) -> Entry:
+    """What the JSON of a panoptic submission says of one image.
+
+    Args:
+        image_id: as in the annotation file.
+        name: of the PNG, without ending.
+        ids: ``(H, W)`` segment ids, 0 = none.
+        segments: what these ids are; those without a pixel are left out.
+        category_ids: category id of every class index.
+
+    Raises:
+        ValueError: an id is not described.
+    """
+    described = {segment.id: segment.category for segment in segments}
+    infos = []
+    for id_ in np.unique(ids).tolist():
+        if id_ == 0:
+            continue
+        if id_ not in described:
+            raise ValueError(f"{name}: the map of ids holds segment {id_}, which is not described")
+        mask = ids == id_
+        category = category_ids[described[id_]]
+        infos.append({"id": id_, "category_id": category, "area": int(mask.sum()), "bbox": box_of(mask), "iscrowd": 0})
+    return {"image_id": image_id, "file_name": f"{name}.png", "segments_info": infos}
+
+
+def write_panoptic(path: Path, annotations: Iterable[Entry], truth: Mapping[str, Any] | None = None) -> Path:
+    """Write the JSON; images and categories are taken from ``truth``, the annotation file, where it is given."""
+    copied = {key: truth[key] for key in ("images", "categories") if key in truth} if truth else {}
+    write_json(path, {**copied, "annotations": list(annotations)})
+    return path
 
 
 class PanopticWriter:
@@ -27,40 +62,22 @@ class PanopticWriter:
         self.path, self.folder, self.category_ids = path, path.with_suffix(""), tuple(category_ids)
         self.annotations: dict[int | str, Entry] = {}
 
-    def add(self, image_id: int | str, name: str, ids: np.ndarray, segments: Iterable[SegmentLike]) -> None:
-        """Write one image's PNG.
-
-        Args:
-            image_id: as in the annotation file.
-            name: of the PNG, without ending.
-            ids: ``(H, W)`` segment ids, 0 = none.
-            segments: what these ids are; those without a pixel are left out.
+    def add(self, image_id: int | str, name: str, ids: np.ndarray, segments: Iterable[SegmentLike]) -> Entry:
+        """Write one image's PNG; returns what the JSON will say of it. Arguments as of ``panoptic_annotation``.
 
         Raises:
             ValueError: an image comes twice, an id is not described, or does not fit a PNG.
         """
         if image_id in self.annotations or (self.folder / f"{name}.png").name != f"{name}.png":
             raise ValueError(f"image {image_id!r}: expected each image once, under a plain file name, got {name!r}")
-        described = {segment.id: segment.category for segment in segments}
-        infos = []
-        for id_ in np.unique(ids).tolist():
-            if id_ == 0:
-                continue
-            if id_ not in described:
-                raise ValueError(f"{name}: the map of ids holds segment {id_}, which is not described")
-            mask = ids == id_
-            category = self.category_ids[described[id_]]
-            infos.append(
-                {"id": id_, "category_id": category, "area": int(mask.sum()), "bbox": box_of(mask), "iscrowd": 0}
-            )
+        entry = panoptic_annotation(image_id, name, ids, segments, self.category_ids)
         write_png(self.folder / f"{name}.png", ids_to_png(ids))
-        self.annotations[image_id] = {"image_id": image_id, "file_name": f"{name}.png", "segments_info": infos}
+        self.annotations[image_id] = entry
+        return entry
 
     def finish(self, truth: Mapping[str, Any] | None = None) -> Path:
-        """Write the JSON; images and categories are taken from ``truth``, the annotation file, where it is given."""
-        copied = {key: truth[key] for key in ("images", "categories") if key in truth} if truth else {}
-        write_json(self.path, {**copied, "annotations": list(self.annotations.values())})
-        return self.path
+        """Write the JSON, see ``write_panoptic``."""
+        return write_panoptic(self.path, self.annotations.values(), truth)
 
 
 @contextmanager
@@ -109,12 +126,29 @@ def video_results(
     category_ids: Sequence[int],
 ) -> list[Entry]:
     """The tracks of one clip as YouTubeVIS results; ``masks`` is ``(n, T, H, W)`` bool, empty frames become null."""
-    entries = []
-    for track, category, score in zip(masks, categories, scores, strict=True):
-        frames = [rle if frame.any() else None for rle, frame in zip(encode(track), track, strict=True)]
-        ids: Entry = {"video_id": video_id, "category_id": category_ids[category]}
-        entries.append({**ids, "segmentations": frames, "score": float(score)})
-    return entries
+    tracks = [
+        [rle if frame.any() else None for rle, frame in zip(encode(track), track, strict=True)] for track in masks
+    ]
+    return track_results(video_id, tracks, categories, scores, category_ids)
+
+
+def track_results(
+    video_id: int,
+    tracks: Sequence[Sequence[Rle | None]],
+    categories: Sequence[int],
+    scores: Sequence[float],
+    category_ids: Sequence[int],
+) -> list[Entry]:
+    """The same from run lengths: ``tracks[i][t]`` is the mask of track i in frame t, ``None`` where it is not seen."""
+    return [
+        {
+            "video_id": video_id,
+            "category_id": category_ids[category],
+            "segmentations": list(masks),
+            "score": float(score),
+        }
+        for masks, category, score in zip(tracks, categories, scores, strict=True)
+    ]
 
 
 def write_results(path: Path, entries: Sequence[Entry]) -> Path:

@@ -20,8 +20,9 @@ class Counted:
 
     Attributes:
         spec: "dense" or the method's spec string.
-        published_convention_gmacs: per image, as the published tables counted, ``None`` where they have no such row.
-        true_gmacs: per image, every convolution and matrix product.
+        published_convention_gmacs: per image or clip, as the published tables counted, ``None`` where they have no
+            such row.
+        true_gmacs: per image or clip, every convolution and matrix product.
         tokens: mean sequence length over all branches of the backbone.
         clusters: mean query clusters per block (ACT, measured), else ``None``.
     """
@@ -66,15 +67,16 @@ def count(
     pixels: Tensor | None = None,
     options: Mapping[str, bool] | None = None,
     progress: Callable[[], object] = lambda: None,
+    frames: int = 1,
 ) -> list[Counted]:
-    """MACs of the dense model, then of every method, at (height, width) ``image``.
+    """MACs of the dense model, then of every method, at (height, width) ``image``, for clips of ``frames`` of these.
 
     ``pixels`` ``(1, 3, height, width)`` is what a method whose cost depends on the data is counted on; ``options`` are
     those of ``accelerate``; ``progress`` is called after every row.
     """
     rows = []
     for method in (None, *methods):
-        c = cost(model, method, image, pixels, options)
+        c = cost(model, method, image, pixels, options, frames)
         name = "dense" if method is None else repr(method)
         published = None if c.published_macs is None else c.published_macs / 1e9
         rows.append(Counted(name, published, c.true_macs / 1e9, c.tokens, c.clusters))
@@ -139,8 +141,20 @@ def _runner(model: nn.Module, pixels: Tensor) -> Callable[[], object]:
 
 
 def as_json(
-    model: str, image: tuple[int, int], counted: Sequence[Counted], timed: Sequence[Timed], facts: dict[str, str]
+    model: str,
+    image: tuple[int, int],
+    counted: Sequence[Counted],
+    timed: Sequence[Timed],
+    facts: dict[str, str],
+    frames: int = 1,
 ) -> dict[str, object]:
     """The result as one JSON object: ``rows`` (dense first) with the MACs, ``timings``, and the machine."""
     rows = [{key: value for key, value in asdict(c).items() if value is not None} for c in counted]
-    return {"model": model, "size": list(image), "rows": rows, "timings": [asdict(t) for t in timed], **facts}
+    return {
+        "model": model,
+        "size": list(image),
+        "frames": frames,
+        "rows": rows,
+        "timings": [asdict(t) for t in timed],
+        **facts,
+    }

@@ -7,9 +7,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core import Method
 from ..data.sample import Sample, SemanticData
@@ -18,7 +19,10 @@ from ..metrics.semantic import SemanticScores, confusion
 from ..models import Segmenter
 from ..surgery import accelerate
 from .benchmark import Counted, Timed
-from .partial import Partial
+from .evaluate import evaluate
+from .evaluate_video import evaluate_video
+from .objects import ObjectEvaluation, evaluate_objects
+from .partial import Journal, Partial
 from .rows import Example, Row, View
 from .trace import token_clusters
 
@@ -30,6 +34,22 @@ def first_window(model: Segmenter, sample: Sample) -> Tensor:
     """One sliding window of a picture, or the whole of it: ``(1, 3, h, w)``, what methods are counted and timed on."""
     pixels = prepared(sample.image, model.card)[0].to(next(model.parameters()))
     return pixels if model.card.crop is None else pixels[:, :, : model.card.crop, : model.card.crop]
+
+
+OBJECTS: dict[str, tuple[Callable[..., ObjectEvaluation | None], str]] = {
+    "panoptic": (evaluate_objects, "PQ"),
+    "instance": (evaluate_objects, "AP"),
+    "video": (evaluate_video, "AP"),
+}
+"""By task: the evaluation, and the figure of it that stands for everything."""
+
+
+class Score(NamedTuple):
+    """What a model gets right: a field of ``Row`` with its value, and the share of pixels as the dense model says."""
+
+    metric: str
+    value: float | None
+    agreement: float | None = None
 
 
 class Contest:
@@ -71,6 +91,10 @@ class Contest:
                 self.counts[place, 0] += confusion(labels, sample.label, classes)
             self.counts[place, 1] += confusion(labels, found["dense"], classes, ignore=classes)
         self.done.append(index)
+
+    def scores(self) -> list[Score]:
+        """Of every contestant: mIoU against the ground truth, and agreement with the dense model."""
+        return [Score("miou", _miou(truth), SemanticScores(dense).pixel_accuracy) for truth, dense in self.counts]
 
     def example(self, sample: Sample) -> Example:
         """One image with everybody's labels and, where one window covers it, the clusters of its tokens."""
@@ -116,30 +140,58 @@ def run(
         contest.counts = contest.counts + earlier
 
 
-def rows(counted: Sequence[Counted], timed: Sequence[Timed], contest: Contest | None) -> list[Row]:
+def score(
+    model: nn.Module,
+    data: Any,
+    images: int,
+    folder: Path | None,
+    settings: Mapping[str, Any],
+    progress: Callable[[], object],
+) -> Score:
+    """The figure of its task of a model that answers with queries, on the first ``images`` images of ``data``.
+
+    Finished images are kept in ``folder``, with the ``settings`` that they depend on, and not evaluated again.
+    """
+    task: str = model.card.task  # type: ignore[union-attr, assignment]
+
+    def step(done: int, total: int) -> None:
+        progress()
+
+    if task == "semantic":
+        partial = Partial(folder, settings) if folder else None
+        semantic = evaluate(model, data, limit=images, partial=partial, progress=step)
+        return Score("miou", _miou(semantic.counts))
+    evaluation, metric = OBJECTS[task]
+    journal = Journal(folder, settings) if folder else None
+    found = evaluation(model, data, limit=images, journal=journal, progress=step)
+    assert found is not None, "the only process is the first"
+    value = found.figures.get(metric, -1)  # videos without public ground truth have no figures
+    return Score(metric.lower(), None if value < 0 else value)
+
+
+def rows(counted: Sequence[Counted], timed: Sequence[Timed], scores: Sequence[Score] | None) -> list[Row]:
     """The table, dense first; what was not measured is ``None``."""
     times = {t.spec: t for t in timed}
-    scores: list[tuple[float | None, float | None]] = [(None, None)] * len(counted)
-    if contest is not None:
-        scores = [(_miou(counts[0]), SemanticScores(counts[1]).pixel_accuracy) for counts in contest.counts]
-    table, dense = [], scores[0][0]
-    for c, (miou, agreement) in zip(counted, scores, strict=True):
-        time = times.get(c.spec)
-        table.append(
-            Row(
-                spec=c.spec,
-                tokens=c.tokens,
-                gmacs=c.true_gmacs,
-                mac_ratio=counted[0].true_gmacs / c.true_gmacs,
-                ms=time.ms if time else None,
-                speedup=time.speedup if time else None,
-                efficiency=time.efficiency if time else None,
-                miou=miou,
-                delta_miou=None if miou is None or dense is None else miou - dense,
-                agreement=agreement,
-                clusters=c.clusters,
-            )
+    found = [Score("miou", None)] * len(counted) if scores is None else scores
+    table, dense = [], found[0].value
+    for c, s in zip(counted, found, strict=True):
+        time, figures = times.get(c.spec), {s.metric: s.value}
+        row = Row(
+            spec=c.spec,
+            tokens=c.tokens,
+            gmacs=c.true_gmacs,
+            mac_ratio=counted[0].true_gmacs / c.true_gmacs,
+            ms=time.ms if time else None,
+            speedup=time.speedup if time else None,
+            efficiency=time.efficiency if time else None,
+            miou=figures.get("miou"),
+            delta_miou=s.value - dense if s.metric == "miou" and s.value is not None and dense is not None else None,
+            agreement=s.agreement,
+            clusters=c.clusters,
+            pq=figures.get("pq"),
+            ap=figures.get("ap"),
         )
+        table.append(row)
     return table
 
 

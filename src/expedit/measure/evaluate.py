@@ -1,13 +1,11 @@
-"""A model over a data set: reading ahead and scoring behind the model's back, on one process or many."""
+"""A model over a semantic data set, on one process or many."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +17,10 @@ from ..metrics import SemanticScores, confusion
 from ..models.card import Card
 from .partial import Partial
 from .processes import Processes
+from .scoring import Pace, check_classes, number_of_images, pace, work
 
-T = TypeVar("T")
 SAVE_IMAGES, SAVE_SECONDS = 8, 5.0
 """The state on disk is written after so many images, or so many seconds, whichever comes first."""
-
-UNSCORED = 4
-"""Most predictions that wait to be scored, so that memory does not grow when scoring is slower than the model."""
 
 
 @dataclass(frozen=True)
@@ -52,26 +47,18 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Pace):
     """What came out, the same in every process.
 
     Attributes:
         classes: names by index.
         counts: ``(classes, classes)`` int64 pixels, rows ground truth, columns prediction; zeros without ground truth.
         agreement: the same with the predictions of the model compared with as rows; zeros without one.
-        images: all images counted, earlier runs included.
-        fresh: images of this run.
-        seconds: of this run, by the slowest process.
-        waiting: seconds of them in which no image was ready for the model.
     """
 
     classes: tuple[str, ...]
     counts: np.ndarray
     agreement: np.ndarray
-    images: int
-    fresh: int
-    seconds: float
-    waiting: float
 
     @property
     def scores(self) -> SemanticScores:
@@ -82,11 +69,6 @@ class Evaluation:
     def likeness(self) -> SemanticScores:
         """Figures against the other model's predictions; nan where there is none."""
         return SemanticScores(self.agreement)
-
-    @property
-    def images_per_second(self) -> float:
-        """Of this run; nan if there was nothing left to do."""
-        return self.fresh / self.seconds if self.fresh else float("nan")
 
     def as_json(self) -> dict[str, Any]:
         """Everything as plain values, shares in 0..1, None where there is no figure."""
@@ -100,17 +82,17 @@ class Evaluation:
             "iou": {name: _figure(iou) for name, iou in zip(self.classes, scores.iou.tolist(), strict=True)},
             "against_pixel_agreement": _figure(likeness.pixel_accuracy),
             "against_miou": _figure(likeness.miou()),
-            "images": self.images,
-            "images_this_run": self.fresh,
-            "images_per_second": _figure(self.images_per_second),
-            "seconds": self.seconds,
-            "seconds_waiting_for_images": self.waiting,
+            **super().as_json(),
             "confusion": self.counts.tolist(),
         }
 
 
 def _figure(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
+
+
+_Item = tuple[int, Sample, list[Tensor]]
+"""Place of an image, the image, and its views prepared for the model."""
 
 
 @dataclass
@@ -123,8 +105,10 @@ class _Tally:
     saved: int = 0
     saved_at: float = field(default_factory=time.monotonic)
 
-    def add(self, index: int, sample: Sample, labels: Tensor, other: Tensor | None) -> None:
-        """Score one image, and write the state when it is due."""
+    def add(self, item: _Item, found: tuple[Tensor, Tensor | None]) -> None:
+        """Score one image, its labels and those of the model compared with, and write the state when it is due."""
+        index, sample, _ = item
+        labels, other = found
         prediction = labels.cpu().numpy()
         classes = self.counts.shape[1]
         try:
@@ -185,15 +169,12 @@ def evaluate(
         if partial and indices:
             partial.write(run, processes.rank, indices, counts)
 
-    tally, start = _Tally(np.zeros(shape, np.int64), save), time.perf_counter()
-    waiting = _work(model, against, card, data, mine, protocol, tally, progress)
+    tally = _Tally(np.zeros(shape, np.int64), save)
+    seconds, waiting = _work(model, against, card, data, mine, protocol, tally, progress)
     tally.keep()
-    times = np.zeros((processes.world, 2))
-    times[processes.rank] = time.perf_counter() - start, waiting
-    seconds, waited = processes.total(times).max(0)
     counts = before + processes.total(tally.counts)
-    fresh = int(processes.total(np.array([len(mine)]))[0])
-    return Evaluation(card.classes, counts[0], counts[1], images, fresh, float(seconds), float(waited))
+    taken = pace(processes, images, len(mine), seconds, waiting)
+    return Evaluation(**vars(taken), classes=card.classes, counts=counts[0], agreement=counts[1])
 
 
 def _checked(card: Card, data: SemanticData, limit: int | None, protocol: Protocol) -> int:
@@ -202,14 +183,8 @@ def _checked(card: Card, data: SemanticData, limit: int | None, protocol: Protoc
         raise ValueError(f"expected a model for semantic segmentation, got one for {card.task} segmentation")
     if card.output == "queries" and (protocol.flip or protocol.scales != (1.0,)):
         raise ValueError("several scales and flips are for models that return class logits of pixels, not queries")
-    if data.classes and len(data.classes) != len(card.classes):
-        raise ValueError(f"expected a data set with the model's {len(card.classes)} classes, got {len(data.classes)}")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit: expected at least 1 image, got {limit}")
-    images = len(data) if limit is None else min(limit, len(data))
-    if not images:
-        raise ValueError("the split is empty: expected at least one image")
-    return images
+    check_classes(card, data.classes)
+    return number_of_images(len(data), limit)
 
 
 def _work(
@@ -221,50 +196,24 @@ def _work(
     protocol: Protocol,
     tally: _Tally,
     progress: Callable[[int, int], None],
-) -> float:
-    """Run the model over the images of this process; seconds in which it had to wait for one."""
+) -> tuple[float, float]:
+    """Run the model over the images of this process; seconds it took, and those in which it had to wait for one."""
     of_queries = card.output == "queries"
 
-    def load(index: int) -> tuple[int, Sample, list[Tensor]]:
+    def load(index: int) -> _Item:
         sample = data[index]
         if sample.label is None and against is None:
             raise ValueError(f"{sample.name}: expected a ground truth; without one, compare with another model")
         return index, sample, [] if of_queries else prepared(sample.image, card, protocol.scales)
 
-    def segment(network: nn.Module, views: list[Tensor], sample: Sample) -> Tensor:
+    def segment(network: nn.Module, sample: Sample, views: list[Tensor]) -> Tensor:
         if of_queries:
             return torch.from_numpy(semantic_of_queries(network, sample.image, card).labels)
         return labels_of(network, views, sample.image.shape[:2], card, protocol.window_batch, protocol.flip)
 
-    waiting, finished = 0.0, 0
-    unscored: deque[Future[None]] = deque()
-    ready = ahead(load, indices, protocol.workers)
-    with ThreadPoolExecutor(1) as scorer:
-        for _ in indices:
-            asked = time.perf_counter()
-            index, sample, views = next(ready)
-            waiting += time.perf_counter() - asked
-            other = segment(against, views, sample) if against is not None else None
-            unscored.append(scorer.submit(tally.add, index, sample, segment(model, views, sample), other))
-            if len(unscored) > UNSCORED:
-                unscored.popleft().result()
-            finished += 1
-            progress(finished, len(indices))
-        for future in unscored:
-            future.result()
-    return waiting
+    def predict(item: _Item) -> tuple[Tensor, Tensor | None]:
+        _, sample, views = item
+        other = None if against is None else segment(against, sample, views)
+        return segment(model, sample, views), other
 
-
-def ahead(load: Callable[[int], T], indices: Sequence[int], workers: int) -> Iterator[T]:
-    """``load(i)`` for every index, in order, prepared by ``workers`` threads up to twice as many items ahead."""
-    pool = ThreadPoolExecutor(workers)
-    coming: deque[Future[T]] = deque()
-    try:
-        for index in indices:
-            coming.append(pool.submit(load, index))
-            if len(coming) > 2 * workers:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return work(load, predict, tally.add, indices, protocol.workers, progress)

@@ -24,7 +24,7 @@ SWIN_SIZE = (1152, 1152)
 
 @dataclass(frozen=True)
 class Cost:
-    """What one image costs.
+    """What one image costs, or one clip of a video model.
 
     Attributes:
         true_macs: multiply-adds of every convolution and matrix product, counted once each.
@@ -64,8 +64,11 @@ def cost(
     image: tuple[int, int],
     pixels: Tensor | None = None,
     options: Mapping[str, bool] | None = None,
+    frames: int = 1,
 ) -> Cost:
     """Count one forward of the measured part of ``model`` with ``method`` at (height, width) ``image``.
+
+    A backbone sees the ``frames`` of a clip one by one: a clip costs that many times one of them.
 
     Static methods are counted on the meta device: no weights are needed and nothing is computed. ACT's cost depends on
     the data: it runs for real, on the model's weights and on ``pixels`` ``(1, 3, H, W)``, one seeded noise image
@@ -79,9 +82,10 @@ def cost(
     pixels = noise(image, like) if pixels is None else pixels.to(like)
     seen = trace(fast, pixels)
     clusters = [float(count) for count in seen.clusters]
+    published = in_published_convention(model, method, image, clusters)
     return Cost(
-        true_macs=matrix_macs(fast, pixels),
-        published_macs=in_published_convention(model, method, image, clusters),
+        true_macs=frames * matrix_macs(fast, pixels),
+        published_macs=None if published is None else frames * published,
         tokens=sum(seen.tokens) / len(seen.tokens),
         clusters=sum(clusters) / len(clusters) if clusters else None,
     )

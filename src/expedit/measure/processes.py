@@ -6,10 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import distributed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,14 @@ class Processes:
         tensor = torch.from_numpy(values.copy())
         distributed.all_reduce(tensor)
         return tensor.numpy()
+
+    def gathered(self, value: T) -> list[T]:
+        """The values of all processes by rank, in the first process; nothing in the others."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.world if self.rank == 0 else None
+        distributed.gather_object(value, values)
+        return values or []
 
 
 @contextmanager

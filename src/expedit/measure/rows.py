@@ -23,6 +23,8 @@ class Row:
         delta_miou: miou - dense miou.
         agreement: share of pixels with the dense model's class, 0..1.
         clusters: mean number of clusters that a data-dependent method used, else ``None``.
+        pq: panoptic quality in 0..1 in place of ``miou``.
+        ap: average precision of masks in 0..1 in place of ``miou``.
     """
 
     spec: str
@@ -36,6 +38,8 @@ class Row:
     delta_miou: float | None
     agreement: float | None
     clusters: float | None = None
+    pq: float | None = None
+    ap: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ..core import Grid, Guide, Plan, Reducer, TokenMap
 from ..methods.act import QueryClusters
-from ..models import Segmenter
 from ..surgery import find_backbone, share
 
 
@@ -20,7 +19,7 @@ class Trace:
     """What one forward pass did.
 
     Attributes:
-        maps: token map by position, in the order in which they were made.
+        maps: token maps by position, in the order in which they were made; several where windows differ in size.
         groups: cluster of every query ``(b * heads, n)`` by position (ACT).
         tokens: length of the sequence that entered each branch.
         prefix: tokens in front that no method reduces.
@@ -30,7 +29,7 @@ class Trace:
     prefix: int
     nested: bool
 
-    maps: dict[int, TokenMap] = field(default_factory=dict)
+    maps: dict[int, list[TokenMap]] = field(default_factory=dict)
     groups: dict[int, Tensor] = field(default_factory=dict)
     tokens: list[int] = field(default_factory=list)
 
@@ -39,23 +38,22 @@ class Trace:
         """Query clusters of every block: the largest number over heads and samples (ACT)."""
         return [int(group.max()) + 1 for group in self.groups.values()]
 
-    def owner(self) -> Tensor | None:
-        """Cluster of every token of the first image, ``(n,)``; ``None`` if nothing was reduced.
+    def owners(self) -> list[Tensor]:
+        """Cluster of every token ``(sequences, n)`` for each group of sequences that was reduced together.
 
         Nested spans are composed. Of merges that are undone at once it is the last one, of ACT's query clusters the
-        first head of the last block.
+        first head of the last block. Nothing if nothing was reduced.
         """
         if self.groups:
-            groups = list(self.groups.values())[-1][0]
-            return groups[self.prefix :]
-        maps = list(self.maps.values())
-        if not maps:
-            return None
-        owner = maps[0].owner()[0]
-        for token_map in maps[1:]:
-            inner = token_map.owner()[0]
-            owner = inner[owner] if self.nested else inner
-        return owner
+            return [list(self.groups.values())[-1][:1, self.prefix :]]
+        made = list(self.maps.values())
+        if len(made) == 1:
+            return [token_map.owner() for token_map in made[0]]
+        owner: Tensor | None = None
+        for [token_map] in made:
+            inner = token_map.owner()[:1]
+            owner = inner if owner is None or not self.nested else inner[0][owner]
+        return [] if owner is None else [owner]
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class _Watched:
 
     reducer: Reducer
     position: int
-    maps: dict[int, TokenMap]
+    maps: dict[int, list[TokenMap]]
 
     @property
     def guide(self) -> Guide:
@@ -72,7 +70,7 @@ class _Watched:
 
     def __call__(self, x: Tensor, guide: Tensor, grid: Grid | None) -> tuple[Tensor, TokenMap]:
         small, token_map = self.reducer(x, guide, grid)
-        self.maps[self.position] = token_map
+        self.maps.setdefault(self.position, []).append(token_map)
         return small, token_map
 
 
@@ -117,10 +115,10 @@ def _watched(plan: Plan, seen: Trace) -> Plan:
     return Plan(spans, around, attend)
 
 
-def token_clusters(model: Segmenter, pixels: Tensor) -> np.ndarray | None:
+def token_clusters(model: nn.Module, pixels: Tensor) -> np.ndarray | None:
     """Which reduced token each token of ``pixels`` ``(1, 3, H, W)`` reads most, ``(h, w)``; ``None`` if dense."""
-    owner = trace(model, pixels).owner()
-    if owner is None:
+    owners = trace(model, pixels).owners()
+    if not owners:
         return None
-    patch = model.encoder.patch
-    return owner.reshape(-(-pixels.shape[2] // patch), -(-pixels.shape[3] // patch)).cpu().numpy()
+    path, adapter = find_backbone(model)
+    return adapter.owner(model.get_submodule(path), owners, Grid(*pixels.shape[2:])).cpu().numpy()

@@ -30,7 +30,7 @@ class Card:
         output: what the model returns: class logits of every "pixels", or class and mask logits of its "queries".
         score_threshold: panoptic segments come from queries with a higher score.
         overlap_threshold: a query that owns a smaller share of its mask makes no panoptic segment.
-        instances: most instances of an image.
+        instances: most instances of an image, or tracks of a clip.
     """
 
     task: Task

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from .card import Card
 from .detectron2 import converted
+
+if TYPE_CHECKING:
+    from typing import Self
 
 FIXED = {"points": 4, "levels": 3}
 """Sizes that the library builds in."""
@@ -137,20 +140,20 @@ class Mask2Former(nn.Module):
             network = transformers().Mask2FormerForUniversalSegmentation(architecture.config())
         self.network: nn.Module = network
 
-    @staticmethod
-    def from_detectron2(state: Mapping[str, Tensor], architecture: Architecture, card: Card) -> Mask2Former:
+    @classmethod
+    def from_detectron2(cls, state: Mapping[str, Tensor], architecture: Architecture, card: Card) -> Self:
         """The network with an official file's tensors; ValueError lists those that do not fit."""
-        model = Mask2Former(architecture, card)
+        model = cls(architecture, card)
         model.network.load_state_dict(converted(state, model.network.state_dict()))
         return model.eval()
 
-    @staticmethod
-    def from_settings(state: Mapping[str, Tensor], settings: Mapping[str, Any], card: Card) -> Mask2Former:
+    @classmethod
+    def from_settings(cls, state: Mapping[str, Tensor], settings: Mapping[str, Any], card: Card) -> Self:
         """The network ``settings()`` speaks of, with its own state; ValueError lists what does not fit."""
         sizes: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
         }
-        model = Mask2Former(Architecture(**sizes), card)
+        model = cls(Architecture(**sizes), card)
         try:
             model.load_state_dict(state)
         except RuntimeError as error:

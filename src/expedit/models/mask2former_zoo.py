@@ -4,40 +4,70 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
-from ..data import ade20k_panoptic, coco
+from ..data import ade20k_panoptic, coco, youtubevis
 from ..data.coco_files import Categories
 from .card import Card, Task, distinct_colors
 from .detectron2 import modern
 from .mask2former import Architecture, Mask2Former, transformers
 from .pickles import read_pickle
+from .video_mask2former import VideoMask2Former
 
 COCO_TEST, ADE20K_TEST = (1333, 800), (2560, 640)
+YOUTUBEVIS_2019_TEST, YOUTUBEVIS_2021_TEST = (1333, 480), (1333, 360)
 """(long max, short max) of test images in pixels (spec h)."""
+
+INSTANCES, TRACKS = 100, 10
+"""Most instances of an image, and most tracks of a clip (spec h)."""
 
 PUBLISHED: Mapping[str, Architecture] = {
     "mask2former-swin-l-coco-panoptic": Architecture(classes=133, queries=200),
     "mask2former-swin-l-coco-instance": Architecture(classes=80, queries=200),
     "mask2former-swin-l-ade20k-panoptic": Architecture(classes=150, queries=200),
     "mask2former-swin-l-ade20k-semantic": Architecture(classes=150, queries=100),
+    "video-mask2former-swin-l-youtubevis-2019": Architecture(classes=40, queries=200),
+    "video-mask2former-swin-l-youtubevis-2021": Architecture(classes=40, queries=200),
 }
-"""Networks of the published tables. Classes and queries tell them apart."""
+"""Networks of the published tables. Classes and queries tell them apart, but for the two years of YouTubeVIS."""
+
+FILES: Mapping[str, str] = {
+    "model_final_c5c739.pkl": "video-mask2former-swin-l-youtubevis-2019",
+    "model_final_4da256.pkl": "video-mask2former-swin-l-youtubevis-2021",
+}
+"""Official files whose weights do not tell which network they are for."""
 
 DATA: Mapping[str, tuple[Task, tuple[int, int], Callable[[], Categories]]] = {
     "mask2former-swin-l-coco-panoptic": ("panoptic", COCO_TEST, coco.panoptic_categories),
     "mask2former-swin-l-coco-instance": ("instance", COCO_TEST, coco.instance_categories),
     "mask2former-swin-l-ade20k-panoptic": ("panoptic", ADE20K_TEST, ade20k_panoptic.panoptic_categories),
     "mask2former-swin-l-ade20k-semantic": ("semantic", ADE20K_TEST, ade20k_panoptic.panoptic_categories),
+    "video-mask2former-swin-l-youtubevis-2019": (
+        "video",
+        YOUTUBEVIS_2019_TEST,
+        partial(youtubevis.video_categories, 2019),
+    ),
+    "video-mask2former-swin-l-youtubevis-2021": (
+        "video",
+        YOUTUBEVIS_2021_TEST,
+        partial(youtubevis.video_categories, 2021),
+    ),
 }
 """Task, test size and classes of each."""
 
 
+def network_of(card: Card) -> type[Mask2Former]:
+    """The kind of network that does the card's task."""
+    return VideoMask2Former if card.task == "video" else Mask2Former
+
+
 def build(name: str) -> Mask2Former:
     """The published network ``name`` with random weights."""
-    return Mask2Former(PUBLISHED[name], published_card(name))
+    card = published_card(name)
+    return network_of(card)(PUBLISHED[name], card)
 
 
 def published_card(name: str) -> Card:
@@ -66,6 +96,7 @@ def protocol(
         things=things,
         multiple=32,
         output="queries",
+        instances=TRACKS if task == "video" else INSTANCES,
     )
 
 
@@ -74,7 +105,8 @@ def load(path: Path, architecture: str | None = None) -> Mask2Former:
 
     Args:
         path: file or folder.
-        architecture: name of the network; ``None`` takes the one with these numbers of classes and queries.
+        architecture: name of the network; ``None`` takes the one with these numbers of classes and queries, of the two
+            for YouTubeVIS the one whose official file is called like ``path``.
 
     Raises:
         ValueError: no such network, or weights that do not fit it; the message lists them.
@@ -91,8 +123,9 @@ def load(path: Path, architecture: str | None = None) -> Mask2Former:
 def read_official(path: Path, name: str | None) -> Mask2Former:
     """An official ``.pkl``; see ``load``."""
     state = modern(read_pickle(path))
-    name = name or matching(*_told(state))
-    return Mask2Former.from_detectron2(state, PUBLISHED[name], published_card(name))
+    name = name or FILES.get(path.name) or matching(*_told(state))
+    card = published_card(name)
+    return network_of(card).from_detectron2(state, PUBLISHED[name], card)
 
 
 def read_folder(path: Path, name: str | None) -> Mask2Former:
@@ -107,14 +140,22 @@ def read_folder(path: Path, name: str | None) -> Mask2Former:
     if found != PUBLISHED[name]:
         raise ValueError(f"not {name}: expected {PUBLISHED[name]}, got {found}")
     network = library.Mask2FormerForUniversalSegmentation.from_pretrained(path, config=config, local_files_only=True)
-    return Mask2Former(found, published_card(name), network).eval()
+    card = published_card(name)
+    return network_of(card)(found, card, network).eval()
 
 
 def matching(classes: int, queries: int, embed: int) -> str:
-    """The one published network with these sizes; ValueError if there is none."""
-    for name, architecture in PUBLISHED.items():
-        if (architecture.classes, architecture.queries, architecture.embed) == (classes, queries, embed):
-            return name
+    """The one published network with these sizes; ValueError if there is none, or more than one."""
+    sizes = classes, queries, embed
+    fitting = [name for name, net in PUBLISHED.items() if (net.classes, net.queries, net.embed) == sizes]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise ValueError(
+            f"these weights fit {' as well as '.join(fitting)}, whose classes differ: name the architecture "
+            "(expedit convert --architecture NAME), or call the file as it was published "
+            f"({', '.join(file for file, name in FILES.items() if name in fitting)})"
+        )
     raise ValueError(
         f"no published Mask2Former has {classes} classes, {queries} queries and {embed} channels; build yours with "
         "expedit.models.mask2former.Mask2Former from an Architecture and a Card, which also tell heads and task"

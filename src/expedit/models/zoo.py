@@ -18,6 +18,7 @@ from .card import generic_card
 from .mask2former import Mask2Former
 from .official import read_segmenter
 from .segmenter import Segmenter
+from .video_mask2former import VideoMask2Former
 from .vit import Interpolation
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -102,13 +103,20 @@ def _kind(path: Path) -> str:
     return kind
 
 
+QUERY_MODELS: dict[str | None, type[Mask2Former]] = {
+    "Mask2Former": Mask2Former,
+    "VideoMask2Former": VideoMask2Former,
+}
+"""Networks that our files name; those without a name are Segmenters."""
+
+
 def read_safetensors(path: Path, **overrides: Any) -> nn.Module:
     """Our own file, or bare official Segmenter keys in safetensors; ``overrides`` of ``Segmenter.from_state_dict``."""
     state, metadata = files.read(path)
     settings = json.loads(metadata.get("settings", "{}"))
     try:
-        if metadata.get("model") == "Mask2Former":
-            return Mask2Former.from_settings(state, settings, files.card_from(json.loads(metadata["card"])))
+        if (kind := metadata.get("model")) in QUERY_MODELS:
+            return QUERY_MODELS[kind].from_settings(state, settings, files.card_from(json.loads(metadata["card"])))
         model = Segmenter.from_state_dict(state, **{**settings, **overrides})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

@@ -1,4 +1,4 @@
-"""Tables, one YAML file each: the settings of every row, and its figures if published. The table is the configuration."""
+"""Tables, one YAML file each: settings and published figures of every row. The table is the configuration."""
 
 from __future__ import annotations
 
@@ -159,6 +159,15 @@ def _is_number(value: Any) -> bool:
 def names() -> list[str]:
     """Recipes that come with the package."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def measured_at(architecture: str) -> tuple[int, int, int] | None:
+    """(frames, height, width) at which a network was measured for its published table; ``None`` if no table says."""
+    for name in names():
+        recipe = load_recipe(name)
+        if recipe.architecture == architecture and recipe.measured_at is not None:
+            return recipe.measured_at
+    return None
 
 
 def load_recipe(source: str | Path) -> Recipe:

@@ -1,0 +1,142 @@
+"""``expedit predict MODEL VIDEO…`` for models whose task is video: every path is one clip."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .options import add_clips
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from torch import nn
+
+    from ..data.video_files import FrameFolder, VideoFile
+    from ..video import Tracks
+
+LONG = 150
+"""Frames from which on a clip that runs as a whole is worth a remark."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What only video models heed."""
+    group = add_clips(parser)
+    group.description = "every PATH is a video file, or a folder with the frames of one"
+    group.add_argument("--fps", type=float, metavar="R", help="of the video written (default: as read; folders: 24)")
+    group.add_argument("--frames", action="store_true", help="write pictures instead of a video")
+    group.add_argument(
+        "--broken",
+        choices=("refuse", "repeat"),
+        default="refuse",
+        help="frames that cannot be decoded: refuse the video, or repeat the frame before (default: refuse)",
+    )
+
+
+def run_video(args: argparse.Namespace, model: nn.Module) -> int:
+    """Track things through every clip; a broken one is reported and does not stop the others."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ..data.video_files import open_video
+
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its remarks on damaged files; ours name the frame
+    if args.fps is not None and not 0 < args.fps <= 1000:
+        raise ValueError(f"--fps: expected a positive number of frames per second, got {args.fps}")
+    if args.tokens:
+        raise ValueError("--tokens: draws over images; of a video, run one frame through an image model")
+    check_names(args.paths)
+    console, failed = Console(stderr=True), 0
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    speed = TextColumn("{task.fields[pace]}")
+    with Progress(*columns, speed, console=console, transient=True) as progress:
+        for path in args.paths:
+            try:
+                print(one_clip(model, open_video(path, args.broken), args, progress))
+            except (ValueError, FileNotFoundError) as error:
+                failed += 1
+                print(f"expedit predict: {error}", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def check_names(paths: Iterable[Path]) -> None:
+    """ValueError if the results of two clips would have one name."""
+    names = [name_of(path) for path in paths]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"several videos are called {twice[0]!r}: results would overwrite one another; run them apart")
+
+
+def name_of(path: Path) -> str:
+    """What the results of a clip are called."""
+    path = path.resolve()
+    return path.name if path.is_dir() else path.stem
+
+
+def one_clip(model: nn.Module, video: VideoFile | FrameFolder, args: argparse.Namespace, progress: Progress) -> str:
+    """One clip to NAME.mp4, or NAME/ with pictures, and NAME.json; says what was written and how fast it was made."""
+    from ..video import track
+
+    if args.window is None and (video.stated or 0) > LONG:
+        progress.console.print(
+            f"{video.path}: {video.stated} frames run as one clip, as published; --window 36 needs less memory"
+        )
+    start = time.perf_counter()
+    task = progress.add_task(f"tracking {video.path.name}", total=video.stated, pace="")
+
+    def advance(done: int) -> None:
+        progress.update(task, completed=done, pace=f"{done / (time.perf_counter() - start):.1f} frames/s")
+
+    settings = {"frame_batch": args.frame_batch, "window": args.window, "overlap": args.overlap}
+    tracks = track(model, video, progress=advance, **settings)
+    tracked = time.perf_counter() - start
+    progress.remove_task(task)
+    target = render(video, tracks, args, progress)
+    name = name_of(video.path)
+    summary = describe(video, tracks, args) | {"seconds": {"tracking": tracked}}
+    (args.output / f"{name}.json").write_text(json.dumps(summary, indent=1) + "\n")
+    shown = sum(segment.score >= args.min_score for segment in tracks.segments)
+    return (
+        f"{target} and {name}.json: {tracks.frames} frames, {shown} of {len(tracks.segments)} tracks with a score of "
+        f"at least {args.min_score:g}, tracked at {tracks.frames / tracked:.2f} frames/s"
+    )
+
+
+def render(video: VideoFile | FrameFolder, tracks: Tracks, args: argparse.Namespace, progress: Progress) -> Path:
+    """Draw the tracks over the frames, which are decoded once more; returns the file or folder written."""
+    from ..data.video_files import video_writer
+    from ..draw import segments
+
+    name = name_of(video.path)
+    target, start = args.output / (name if args.frames else f"{name}.mp4"), time.perf_counter()
+    task = progress.add_task(f"drawing {video.path.name}", total=tracks.frames, pace="")
+    with video_writer(target, args.fps or video.rate) as write:
+        for index, frame in enumerate(video):
+            target = write(segments(frame, tracks.picture(index, args.min_score)))
+            pace = (index + 1) / (time.perf_counter() - start)
+            progress.update(task, completed=index + 1, pace=f"{pace:.1f} frames/s")
+    progress.remove_task(task)
+    return target
+
+
+def describe(video: VideoFile | FrameFolder, tracks: Tracks, args: argparse.Namespace) -> dict[str, Any]:
+    """What the JSON says: the clip, and every track with its masks as run lengths, null where it is not seen."""
+    height, width = tracks.size
+    found = [
+        {
+            "id": segment.id,
+            "class_id": segment.category,
+            "name": tracks.classes[segment.category],
+            "score": segment.score,
+            "color": list(color),
+            "segmentations": list(masks),
+        }
+        for segment, color, masks in zip(tracks.segments, tracks.colors, tracks.masks, strict=True)
+    ]
+    return {"video": video.path.name, "height": height, "width": width, "frames": tracks.frames,
+            "frames_per_second": args.fps or video.rate, "model": args.model, "method": args.method or "dense",
+            "task": "video", "tracks": found}  # fmt: skip

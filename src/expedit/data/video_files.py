@@ -1,0 +1,214 @@
+"""Videos as streams of frames: video files and folders of pictures in, video files and folders of pictures out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from .decode import IMAGE_ENDINGS, read_image
+from .writing import write_png
+
+VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ogv", ".wmv")
+
+PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD")
+"""Beginnings of files that make a video library open other files or addresses."""
+
+MOST_PIXELS = 1 << 26
+"""Of a frame; 8192 x 8192."""
+
+SLACK = 2
+"""Frames by which the number that a video file states may be too high."""
+
+FOLDER_RATE = 24.0
+"""Frames per second where nothing tells."""
+
+Broken = Literal["refuse", "repeat"]
+"""What to do with a frame that cannot be decoded: refuse the video, or show the frame before it once more."""
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """A video file; every iteration decodes it anew, ``(H, W, 3)`` uint8 RGB frame by frame.
+
+    Attributes:
+        path: of the file.
+        rate: frames per second.
+        stated: number of frames that the file states, ``None`` if it does not; often not quite true.
+        broken: what to do with frames that cannot be decoded.
+    """
+
+    path: Path
+    rate: float
+    stated: int | None
+    broken: Broken = "refuse"
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return _mended(self._decoded(), self.broken)
+
+    def _decoded(self) -> Iterator[tuple[str, np.ndarray | ValueError]]:
+        import cv2
+
+        capture, index = _opened(self.path), 0
+        try:
+            while True:
+                good, frame = capture.read()
+                if not good and index >= (self.stated or 0) - SLACK:
+                    return
+                name = f"{self.path}, frame {index}"
+                broken = ValueError(f"{name}: cannot be decoded; the file states {self.stated} frames")
+                yield name, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if good else broken
+                index += 1
+        finally:
+            capture.release()
+
+
+@dataclass(frozen=True)
+class FrameFolder:
+    """A folder of pictures as a video, in the order of their names; fields as for ``VideoFile``."""
+
+    path: Path
+    files: tuple[Path, ...]
+    rate: float = FOLDER_RATE
+    broken: Broken = "refuse"
+
+    @property
+    def stated(self) -> int:
+        """Number of frames."""
+        return len(self.files)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return _mended(((str(file), _picture(file)) for file in self.files), self.broken)
+
+
+def open_video(path: Path, broken: Broken = "refuse") -> VideoFile | FrameFolder:
+    """A video file or a folder of frames. Nothing but the file's header is read yet.
+
+    While frames are read, ValueError names the one that cannot be decoded or has another size than the first.
+
+    Raises:
+        FileNotFoundError: no such file, or a folder without pictures.
+        ValueError: not a video.
+    """
+    if path.is_dir():
+        files = tuple(sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_ENDINGS))
+        if not files:
+            raise FileNotFoundError(f"{path}: no frames in this folder; looked for {' '.join(IMAGE_ENDINGS)}")
+        return FrameFolder(path, files, broken=broken)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such video file or folder of frames")
+    import cv2
+
+    capture = _opened(path)
+    rate, stated = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    capture.release()
+    return VideoFile(path, rate if 0 < rate < 1000 else FOLDER_RATE, int(stated) if stated > 0 else None, broken)
+
+
+def _opened(path: Path) -> Any:
+    """The video library at the first frame of a file."""
+    import cv2
+
+    with path.open("rb") as file:
+        if file.read(64).lstrip().startswith(PLAYLISTS):
+            raise ValueError(f"{path}: expected a video, got a list of other files")
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise ValueError(f"{path}: expected a video file ({' '.join(VIDEO_ENDINGS)}), but it cannot be opened as one")
+    width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"{path}: expected frames of at most {MOST_PIXELS} pixels, got {width:.0f} x {height:.0f}")
+    return capture
+
+
+def _picture(path: Path) -> np.ndarray | ValueError:
+    try:
+        return read_image(path)
+    except ValueError as error:
+        return error
+
+
+def _mended(frames: Iterable[tuple[str, np.ndarray | ValueError]], broken: Broken) -> Iterator[np.ndarray]:
+    """Frames of one size; those that came as errors are raised or replaced by the frame before."""
+
+    def whole() -> Iterator[tuple[str, np.ndarray]]:
+        last: np.ndarray | None = None
+        for name, frame in frames:
+            if isinstance(frame, ValueError):
+                if broken == "refuse" or last is None:
+                    raise frame
+                frame = last
+            last = frame
+            yield name, frame
+
+    return of_one_size(whole())
+
+
+def of_one_size(frames: Iterable[tuple[str, np.ndarray]]) -> Iterator[np.ndarray]:
+    """The frames, as long as they have the size of the first; ValueError names the one that has not."""
+    first: tuple[str, tuple[int, ...]] | None = None
+    for name, frame in frames:
+        first = first or (name, frame.shape[:2])
+        if frame.shape[:2] != first[1]:
+            raise ValueError(
+                f"{name}: expected {first[1]} pixels (height, width) like {first[0]}, got {frame.shape[:2]}; all "
+                "frames of a video must have one size"
+            )
+        yield frame
+
+
+@contextmanager
+def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Path]]:
+    """A function that takes ``(H, W, 3)`` uint8 RGB frames of one size, one by one, and says where they go.
+
+    Args:
+        path: a video file that ends in .mp4, which appears whole or not at all, or else a folder for numbered PNGs,
+            which is also what it becomes, without the ending, where no encoder works. Encoders want even sides: odd
+            ones get one more pixel at the right or the bottom.
+        rate: frames per second.
+    """
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    writer, count = None, 0
+
+    def add(frame: np.ndarray) -> Path:
+        nonlocal writer, count
+        if count == 0 and path.suffix == ".mp4":
+            writer = _encoder(partial, rate, *_even(frame).shape[1::-1])
+        count += 1
+        if writer is None:
+            folder = path.with_suffix("") if path.suffix == ".mp4" else path
+            write_png(folder / f"{count - 1:05d}.png", frame)
+            return folder
+        writer.write(np.ascontiguousarray(_even(frame)[..., ::-1]))
+        return path
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield add
+        if writer is not None:
+            writer.release()
+            partial.replace(path)
+    finally:
+        if writer is not None:
+            writer.release()
+        partial.unlink(missing_ok=True)
+
+
+def _even(frame: np.ndarray) -> np.ndarray:
+    height, width = frame.shape[:2]
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _encoder(path: Path, rate: float, width: int, height: int) -> Any:
+    """An open MPEG-4 encoder, or ``None`` where there is none for frames of that size."""
+    import cv2
+
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
+    if writer.isOpened():
+        return writer
+    writer.release()
+    return None

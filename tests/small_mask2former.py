@@ -1,0 +1,52 @@
+"""Small Mask2Formers with random weights, and real pictures in the layout of the whole data set."""
+
+import shutil
+from dataclasses import replace
+
+import torch
+
+from expedit.models import files, mask2former_zoo
+from expedit.models.mask2former import Architecture, Mask2Former
+
+SPEC = "expedit(alpha=5, grid=(4, 4), top_k=6)"
+
+
+def network(task, categories, seed=0):
+    """A small network with random weights whose answers are sure enough to make segments."""
+    torch.manual_seed(seed)
+    architecture = Architecture(
+        classes=len(categories.names),
+        queries=12,
+        embed=16,
+        depths=(2, 2, 4, 2),
+        swin_heads=(1, 2, 4, 8),
+        window=6,
+        conv_dim=32,
+        hidden_dim=32,
+        mask_dim=32,
+        heads=2,
+        encoder_layers=1,
+        encoder_ffn=32,
+        decoder_layers=2,
+        decoder_ffn=32,
+    )
+    card = mask2former_zoo.protocol(task, (128, 96), categories.names, categories.palette, categories.things)
+    model = Mask2Former(architecture, replace(card, score_threshold=0.05, overlap_threshold=0.1)).eval()
+    torch.nn.init.normal_(model.network.class_predictor.weight, std=2)
+    return model
+
+
+def saved(model, folder):
+    path = folder / "model.safetensors"
+    files.save(model, path)
+    return path
+
+
+def coco_tree(shared, root):
+    """The sample of the COCO panoptic tools in the layout of the whole data set; returns ``root``."""
+    sample = shared / "data/coco_panoptic/panopticapi_sample"
+    (root / "annotations").mkdir()
+    shutil.copy(sample / "panoptic_examples.json", root / "annotations/panoptic_val2017.json")
+    shutil.copytree(sample / "panoptic_examples", root / "panoptic_val2017")
+    shutil.copytree(sample / "input_images", root / "val2017")
+    return root
