@@ -1,5 +1,14 @@
 """``python -m expedit``, which is also what torchrun starts."""
 
+import os
+import sys
+
 from .cli import main
 
-raise SystemExit(main())
+status = main()
+if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    # Threads of the process group now and then outlive the interpreter and abort a process that has done its work.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+raise SystemExit(status)

@@ -60,6 +60,8 @@ def launched() -> Iterator[Processes]:
         return
     distributed.init_process_group("gloo")
     try:
-        yield Processes(int(os.environ["RANK"]), world, int(os.environ.get("LOCAL_RANK", "0")))
+        processes = Processes(int(os.environ["RANK"]), world, int(os.environ.get("LOCAL_RANK", "0")))
+        yield processes
+        processes.barrier()  # nobody leaves while another still talks
     finally:
         distributed.destroy_process_group()
