@@ -9,10 +9,7 @@ from pathlib import Path
 
 CORE = ("torch", "numpy", "Pillow", "opencv-python-headless", "safetensors", "hotcoco", "PyYAML", "rich", "matplotlib")
 EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
-    "hf": (("transformers", "scipy"), "Mask2Former and other Hugging Face models"),
-    "timm": (("timm",), "models of timm"),
-    "export": (("onnx", "onnxscript", "onnxruntime"), "ONNX export"),
-    "ray": (("ray",), "clusters of machines"),
+    "hf": (("transformers", "scipy"), "Mask2Former, images and video"),
 }
 
 
