@@ -29,6 +29,7 @@ from expedit.models.postprocess import (
     resized,
     semantic_scores,
 )
+from small_mask2former import small_architecture
 
 transformers = pytest.importorskip("transformers")
 
@@ -194,22 +195,7 @@ def test_end_to_end_golden(shared, name, image):
 
 def small_model(task="panoptic", seed=0, queries=12, resize=(120, 72)):
     torch.manual_seed(seed)
-    architecture = Architecture(
-        classes=5,
-        queries=queries,
-        embed=16,
-        depths=(2, 2, 4, 2),
-        swin_heads=(1, 2, 4, 8),
-        window=6,
-        conv_dim=32,
-        hidden_dim=32,
-        mask_dim=32,
-        heads=2,
-        encoder_layers=1,
-        encoder_ffn=32,
-        decoder_layers=2,
-        decoder_ffn=32,
-    )
+    architecture = small_architecture(queries=queries)
     model = Mask2Former(architecture, card_of(architecture, task, resize)).eval()
     torch.nn.init.normal_(model.network.class_predictor.weight, std=2)
     return model

@@ -16,10 +16,10 @@ from expedit.data.youtubevis import CLASSES
 from expedit.models import mask2former_zoo, zoo
 from expedit.models.detectron2 import OWN, official_name
 from expedit.models.files import save
-from expedit.models.mask2former import Architecture
 from expedit.models.video_mask2former import VideoMask2Former, blocked_keys, encoding, mask_logits, positions
 from expedit.prediction import Segment
 from expedit.video import Thread, Tracks, linked, predict_video, track, tube_iou
+from small_mask2former import small_architecture
 from test_mask2former import folder_of, golden_model
 
 transformers = pytest.importorskip("transformers")
@@ -97,22 +97,7 @@ def test_three_dimensional_positions():
 
 def small_model(seed=0, resize=(160, 64), queries=12, classes=40, names=None):
     torch.manual_seed(seed)
-    architecture = Architecture(
-        classes=classes,
-        queries=queries,
-        embed=8,
-        depths=(1, 1, 4, 1),
-        swin_heads=(1, 2, 4, 8),
-        window=6,
-        conv_dim=32,
-        hidden_dim=32,
-        mask_dim=32,
-        heads=2,
-        encoder_layers=1,
-        encoder_ffn=32,
-        decoder_layers=3,
-        decoder_ffn=32,
-    )
+    architecture = small_architecture(classes=classes, queries=queries, embed=8, depths=(1, 1, 4, 1), decoder_layers=3)
     names = names or tuple(f"class {index}" for index in range(classes))
     model = VideoMask2Former(architecture, mask2former_zoo.protocol("video", resize, names)).eval()
     torch.nn.init.normal_(model.network.class_predictor.weight, std=2)
