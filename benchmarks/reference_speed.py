@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from expedit.core import Grid
-from expedit.core.similarity import cluster, reading_weights
+from expedit.core.clustering import cluster
+from expedit.core.similarity import reading_weights
 from expedit.measure.benchmark import count, measure
 from expedit.measure.macs import noise
 from expedit.measure.speed import environment, interleave, threads

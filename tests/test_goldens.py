@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from expedit import ACT, EViT, Expedit, ToMe, accelerate
 from expedit.core import Grid, TokenMap, to_tokens
-from expedit.core.similarity import cluster, nearest, reading_weights
+from expedit.core.clustering import cluster
+from expedit.core.similarity import nearest, reading_weights
 from expedit.methods.act import QueryClusters
 from expedit.models import Segmenter
 

@@ -50,12 +50,12 @@ def test_published_video_rows(image, frames, alpha, iterations, published, exact
 
 
 def test_true_macs_on_the_meta_device():
-    """2 * MAC column of the published rows; ours saves the last distance, which nobody reads: less than 0.1 %."""
+    """2 * MAC column of the published rows; ours clusters with less than half of the products: 0.2 to 0.3 % of all."""
     model = zoo.build("mask2former-swin-l-coco-panoptic", "meta")
     assert 2 * true_backbone_macs(model, (1152, 1152)) / 1e9 == pytest.approx(1870.5, abs=0.1)
     for alpha, iterations, official in ((9, 5, 1323.2), (11, 5, 1408.4), (14, 4, 1535.3), (7, 5, 1238.0)):
         fast = expedit.accelerate(model, method(alpha, iterations))
-        assert 2 * true_backbone_macs(fast, (1152, 1152)) / 1e9 == pytest.approx(official, rel=1e-3)
+        assert 0.997 * official < 2 * true_backbone_macs(fast, (1152, 1152)) / 1e9 < official
     pixels = torch.zeros(1, 3, 800, 1344, device="meta")
     classes, masks = fast(pixels)
     assert classes.shape == (1, 200, 134)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 import reference
 from expedit.core import Grid, TokenMap
-from expedit.core.similarity import Axis, cluster, nearest, reading_weights
+from expedit.core.clustering import Axis, cluster
+from expedit.core.similarity import nearest, reading_weights
 from expedit.core.windows import Windowed, merge, partition
 from expedit.methods import Expedit
 from expedit.methods.act import QueryClusters
@@ -42,7 +43,7 @@ def test_every_token_is_in_one_tile_and_sees_exactly_its_neighbourhood(tokens, c
     cells = min(tokens, cells)
     axis = Axis.of(tokens, cells, radius)
     position, cell = axis.rows(torch.device("cpu"))
-    reach = axis.reach(cell)
+    reach = axis.reach(torch.device("cpu"))[0]
     seen = {}
     for tile in range(axis.tiles):
         for place in range(position.shape[1]):
