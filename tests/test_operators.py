@@ -52,7 +52,7 @@ def test_every_token_is_in_one_tile_and_sees_exactly_its_neighbourhood(tokens, c
                 continue
             token = int(position[tile, place])
             assert token not in seen
-            first = tile * axis.step - axis.inside.start
+            first = tile * axis.step - axis.margin
             seen[token] = {first + int(k) for k in reach[tile, place].nonzero()}
     labels = reference.nearest_labels((tokens, 1), (cells, 1)).tolist()
     assert seen == {

@@ -19,7 +19,8 @@ def anatomy(vit: Any) -> Anatomy:
 def install(vit: Any, plan: Plan) -> nn.Module:
     """``vit`` with ``plan`` in its place; kernels with tensors move and convert with it."""
     vit.plan = plan
-    vit.kernels = nn.ModuleList(kernel for kernel in plan.attend.values() if isinstance(kernel, nn.Module))
+    kernels = [kernel for kernel in plan.attend.values() if isinstance(kernel, nn.Module)]
+    vit.kernels = nn.ModuleList(kernels).to(vit.pos_embed.device)
     return vit
 
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from ..runtime import keep_memory
+
 VERBS: dict[str, str] = {
     "compare": "compare methods on a data set: table, CSV, JSON and an HTML report",
     "predict": "segment images and videos; write masks, overlays, label files and tracks",
@@ -45,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     """The verb, with everything a user can cause told in one sentence instead of a traceback."""
+    keep_memory()
     try:
         return import_module(f".{args.verb}", __name__).run(args)
     except (ValueError, OSError, ImportError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import console
-from .options import add_machine, add_methods, add_options, check_device, dtype_of, options_of
+from .options import add_compile, add_machine, add_methods, add_options, check_device, dtype_of, options_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,9 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch", type=int, nargs="+", default=[1], metavar="N", help="batch sizes (default: 1)")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="timed rounds (default: 7)")
+    parser.add_argument(
+        "--floor",
+        action="store_true",
+        help="beside the time of each part, the least time that this machine's arithmetic and memory allow for it",
+    )
     parser.add_argument("--macs-only", action="store_true", help="count, do not time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     add_machine(parser)
+    add_compile(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         counted = count(model, methods, size, options=options, frames=frames)
     timed: list[Timed] = []
     with threads(args.threads):
-        facts = environment(args.device, dtype_of(args))
+        facts = {**environment(args.device, dtype_of(args)), "compiled": "yes" if args.compile else "no"}
         if not args.macs_only:
             timed = _time(model, methods, counted, size, args)
     _show(args.model, size, counted, timed, facts, frames)
@@ -82,13 +88,15 @@ def _time(
     """Interleaved timing at every batch size, with progress."""
     from rich.progress import Progress
 
-    from ..measure.benchmark import measure
+    from ..measure.benchmark import measure, rounds_of
+    from ..measure.floor import Machine
     from ..measure.macs import noise
 
     like = next(model.parameters()).new_empty(0, dtype=dtype_of(args), device=args.device)
+    machine = Machine.measured(args.device, like.dtype) if args.floor else None
     timed: list[Timed] = []
     with Progress(console=console.notes(), transient=True) as progress:
-        task = progress.add_task("timing, interleaved", total=len(args.batch) * (1 + args.rounds) * len(counted))
+        task = progress.add_task("timing, interleaved", total=len(args.batch) * rounds_of(args.rounds) * len(counted))
         for batch in args.batch:
             pixels = noise(size, like, batch)
             timed += measure(
@@ -99,6 +107,8 @@ def _time(
                 args.rounds,
                 options=options_of(args),
                 progress=lambda: progress.advance(task),
+                compile=args.compile,
+                machine=machine,
             )
     return timed
 
@@ -126,10 +136,34 @@ def _show(
     if not timed:
         return
     title = ", ".join(f"{key} {value}" for key, value in facts.items())
-    columns = ("method", "batch", "ms / image (quartiles)", "speed-up", "MAC ratio", "efficiency", "peak MB")
+    columns = (
+        "method",
+        "batch",
+        "ms / image (quartiles)",
+        "speed-up (quartiles)",
+        "MAC ratio",
+        "efficiency",
+        "peak MB",
+    )
     table = Table(*columns, title=title, title_justify="left")
     for t in timed:
         times = f"{t.ms:.1f} ({t.ms_low:.1f}-{t.ms_high:.1f})"
-        ratios = (f"{t.speedup:.2f}", f"{t.mac_ratio:.2f}", f"{t.efficiency:.2f}")
+        speedup = f"{t.speedup:.2f} ({t.speedup_low:.2f}-{t.speedup_high:.2f})"
+        ratios = (speedup, f"{t.mac_ratio:.2f}", f"{t.efficiency:.3f}")
         table.add_row(t.spec, str(t.batch), times, *ratios, "-" if t.peak_mb is None else f"{t.peak_mb:.0f}")
     out.print(table)
+    _show_parts(timed)
+
+
+def _show_parts(timed: Sequence[Timed]) -> None:
+    """Where the time goes; with a floor, the share of it that could not be saved on this machine."""
+    from rich.table import Table
+
+    shown = [part for part in timed[0].parts_ms if any(t.parts_ms[part] for t in timed)]
+    note = "" if timed[0].floor_ms is None else " (floor)"
+    table = Table("method", "batch", *shown, title=f"ms / image by part{note}, eager", title_justify="left")
+    for t in timed:
+        floors = {part: "" if t.floor_ms is None else f" ({t.floor_ms[part]:.1f})" for part in shown}
+        cells = (f"{t.parts_ms[part]:.1f}{floors[part]}" if t.parts_ms[part] else "-" for part in shown)
+        table.add_row(t.spec, str(t.batch), *cells)
+    console.output().print(table)

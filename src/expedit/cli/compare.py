@@ -143,7 +143,7 @@ def compare(
     """The three phases, with progress: count, time, evaluate."""
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeRemainingColumn
 
-    from ..measure.benchmark import count, measure
+    from ..measure.benchmark import count, measure, rounds_of
     from ..measure.compare import first_window, rows
     from ..measure.macs import noise
     from ..models import Segmenter
@@ -163,7 +163,7 @@ def compare(
         counted = count(model, methods, size, pixels, options, step, frames)
         if not args.macs_only:
             pixels = noise(size, next(model.parameters())) if pixels is None else pixels
-            step = step_of("timing, interleaved", (1 + args.rounds) * len(counted))
+            step = step_of("timing, interleaved", rounds_of(args.rounds) * len(counted))
             timed = measure(model, methods, counted, pixels, args.rounds, options, step)
         if data is None:
             return rows(counted, timed, None), None, counted

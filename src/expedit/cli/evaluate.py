@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .options import add_clips, add_machine, add_numerics, add_options, check_device, dtype_of, options_of
+from .options import add_clips, add_compile, add_machine, add_numerics, add_options, check_device, dtype_of, options_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_numerics(parser)
     add_machine(parser)
+    add_compile(parser)
     add_clips(parser)
 
 
@@ -209,13 +210,14 @@ def place(args: argparse.Namespace) -> str:
 def models(args: argparse.Namespace, processes: Processes) -> tuple[nn.Module, nn.Module]:
     """The model to evaluate and the one that is not accelerated, on the device of this process."""
     from ..models.zoo import load
-    from ..surgery import accelerate
+    from ..surgery import accelerate, optimized
 
     options = options_of(args)
     device = f"cuda:{processes.local}" if args.device == "cuda" and processes.world > 1 else args.device
-    where = check_device(device), dtype_of(args)
-    dense = load(args.model, norm_eps=args.norm_eps, pos_embed=args.pos_embed).to(*where)
-    return (accelerate(dense, args.method, **options).to(*where) if args.method else dense), dense
+    dense = load(args.model, norm_eps=args.norm_eps, pos_embed=args.pos_embed).to(check_device(device), dtype_of(args))
+    fast = accelerate(dense, args.method, compile=args.compile, **options) if args.method else None
+    dense = optimized(dense, compile=args.compile)
+    return (dense if fast is None else fast), dense
 
 
 def settings(args: argparse.Namespace, images: int) -> dict[str, Any]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-
-DTYPES = ("fp32", "bf16", "fp16")
 
 
 def add_methods(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def options_of(args: argparse.Namespace) -> dict[str, bool]:
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """Keywords of ``accelerate``; ValueError if there is no method that they could change."""
     if args.option and not args.method:
         raise ValueError(f"--option {args.option[0]}: changes how a method runs; give a method with -m")
@@ -45,8 +43,19 @@ def options_of(args: argparse.Namespace) -> dict[str, bool]:
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """``--device``, ``--dtype`` and ``--threads``."""
     parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default: cpu)")
-    parser.add_argument("--dtype", default="fp32", choices=DTYPES, help="of weights and activations (default: fp32)")
+    parser.add_argument(
+        "--dtype", default="fp32", choices=("fp32", "bf16", "fp16"), help="of weights and activations (default: fp32)"
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: what torch takes)")
+
+
+def add_compile(parser: argparse.ArgumentParser) -> None:
+    """``--compile``."""
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="run through torch.compile: minutes for the first image of every size, faster behind that",
+    )
 
 
 def add_clips(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -65,9 +74,9 @@ def add_clips(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 def dtype_of(args: argparse.Namespace) -> torch.dtype:
     """The torch dtype that ``--dtype`` names."""
-    import torch
+    from ..surgery import DTYPES
 
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[args.dtype]
+    return DTYPES[args.dtype]
 
 
 def check_device(device: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import predict_video
-from .options import add_machine, add_options, check_device, dtype_of, options_of
+from .options import add_compile, add_machine, add_options, check_device, dtype_of, options_of
 from .results import SURE
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", action="store_true", help="draw the token clusters over the image, too")
     parser.add_argument("--window-batch", type=int, default=1, metavar="N", help="sliding windows per run (default: 1)")
     add_machine(parser)
+    add_compile(parser)
     predict_video.add_arguments(parser)
 
 
@@ -48,15 +49,13 @@ def run(args: argparse.Namespace) -> int:
 
     from ..measure.speed import threads
     from ..models.zoo import load
-    from ..surgery import accelerate
+    from ..surgery import accelerate, optimized
 
     options = options_of(args)
     check_paths(args.paths)
     writable(args.output)
-    model = load(args.model)
-    if args.method:
-        model = accelerate(model, args.method, **options)
-    model = model.to(check_device(args.device), dtype_of(args))
+    model, how = load(args.model).to(check_device(args.device)), {"dtype": dtype_of(args), "compile": args.compile}
+    model = accelerate(model, args.method, **how, **options) if args.method else optimized(model, **how)
     if model.card.task == "video":  # type: ignore[union-attr]
         with threads(args.threads):
             return predict_video.run_video(args, model)

@@ -7,8 +7,9 @@ of the tokens, and the term ``|x|^2`` is dropped: it is constant along the axis 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,30 +40,53 @@ def cluster(x: Tensor, grid: Grid, cells: Grid, iterations: int, neighbourhood: 
     x = x.detach().float()
     if iterations == 0:
         return to_tokens(F.adaptive_avg_pool2d(to_map(x, grid), cells))
+    tiling = Tiling.of(grid, cells, neighbourhood // 2)
+    direct = tiling.multiply_adds() > 2 * iterations * grid.length * cells.length
+    if direct:
+        tiling = tiling.whole()
+    at = Tables(*_tables(*tiling.h, *tiling.w, x.device))
     with full_precision(x.device):
-        tiling = Tiling.of(grid, cells, neighbourhood // 2)
-        if tiling.multiply_adds() > 2 * iterations * grid.length * cells.length:
-            tiling = tiling.whole()
-            tiled, products = tiling.gather(x), None
-        else:
-            tiled = tiling.gather(x)
-            products = tiling.products(tiled)
-        in_reach, pooled = tiling.reach(x.device)
-        owned = in_reach.any(2, keepdim=True)
-        mean = _mean(tiling.by_chunk(pooled.expand(len(x), -1, -1, -1)))
+        tiled = _pick(x, at.tokens).flatten(0, 1)
+        products = None if direct else tiling.products(tiled, at)
+        mean = _mean(_by_chunk(at.pooled.expand(len(x), -1, -1, -1), at))
         for _ in range(iterations):
-            # x . s for all tokens that visit a chunk and its cells; (mean * inner).sum() is then |s|^2
+            # x . s for all visitors and cells of a chunk; the sum over mean * inner is |s|^2
             inner = tiled @ (mean.mT @ tiled).mT if products is None else torch.bmm(products, mean)
             closeness = inner - (mean * inner).sum(1, keepdim=True).mul_(0.5)
-            logits = tiling.by_tile(closeness).mul_(2 * temperature).masked_fill_(~in_reach, float("-inf"))
-            share = logits.softmax(3).masked_fill_(~owned, 0.0)
-            mean = _mean(tiling.by_chunk(share))
-        return tiling.add_up(tiling.by_tile(mean).flatten(0, 1).mT @ tiled)
+            logits = _by_tile(closeness, at).mul_(2 * temperature).masked_fill_(at.beyond, float("-inf"))
+            mean = _mean(_by_chunk(logits.softmax(3).masked_fill_(at.empty, 0.0), at))
+        return _add_up((_by_tile(mean, at).flatten(0, 1).mT @ tiled).unflatten(0, (len(x), -1)), at)
 
 
 def _mean(share: Tensor) -> Tensor:
     """Shares ``(chunks, visitors, cells)`` divided by what each cell got in all."""
     return share / share.sum(1, keepdim=True).clamp_min_(1e-16)
+
+
+def _by_chunk(share: Tensor, at: Tables) -> Tensor:
+    """From ``(b, tiles, p, overlaps * s)`` to ``(b * chunks, overlaps * p, s)``, zero where there is no such tile."""
+    rows = share.unflatten(3, (at.visitors.shape[1], -1)).flatten(1, 3)
+    return _pick(F.pad(rows, (0, 0, 0, 1)), at.visitors).flatten(2, 3).flatten(0, 1)
+
+
+def _by_tile(value: Tensor, at: Tables) -> Tensor:
+    """From ``(b * chunks, overlaps * p, s)`` to ``(b, tiles, p, overlaps * s)``."""
+    rows = value.unflatten(0, (-1, len(at.visitors))).flatten(1, 2)
+    return _pick(rows, at.used).flatten(3)
+
+
+def _add_up(given: Tensor, at: Tables) -> Tensor:
+    """What tiles give to their cells ``(b, tiles, q, c)``, to centres ``(b, cells, c)``: bags of rows, no atomics."""
+    image = torch.arange(len(given), device=given.device)[:, None, None]
+    rows = (at.givers + image * given[0, :, :, 0].numel()).flatten(0, 1)
+    there = at.there.expand(len(given), -1, -1).flatten(0, 1)
+    total = F.embedding_bag(rows, given.flatten(0, 2), per_sample_weights=there, mode="sum")
+    return total.unflatten(0, (len(given), -1))
+
+
+def _pick(rows: Tensor, place: Tensor) -> Tensor:
+    """``rows`` ``(b, n, c)`` at ``place`` (any shape): ``(b, *place, c)``."""
+    return rows.index_select(1, place.flatten()).unflatten(1, place.shape)
 
 
 class Axis(NamedTuple):
@@ -94,16 +118,30 @@ class Axis(NamedTuple):
         return self.tiles + self.overlap - 1
 
     @property
-    def inside(self) -> slice:
-        """Where the cells lie among those of all chunks."""
-        before = 0 if self.overlap == 1 else self.step // 2
-        return slice(before, before + self.cells)
+    def margin(self) -> int:
+        """Places in front of the first cell in the first chunk."""
+        return 0 if self.overlap == 1 else self.step // 2
 
     @property
     def longest(self) -> int:
         """Tokens of the largest tile."""
         starts = [min(-(-tile * self.step * self.tokens // self.cells), self.tokens) for tile in range(self.tiles + 1)]
         return max(b - a for a, b in pairwise(starts))
+
+    def visitors(self, device: torch.device) -> Tensor:
+        """Tiles that use each chunk, ``(chunks, overlap)`` int64; -1 where there is none."""
+        first = torch.arange(self.chunks, device=device)[:, None] - self.overlap + 1
+        tile = first + torch.arange(self.overlap, device=device)
+        return torch.where(tile < self.tiles, tile, -1)
+
+    def homes(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Chunk of each cell and its place in there, ``(cells, 1)`` int64 each."""
+        place = torch.arange(self.cells, device=device)[:, None] + self.margin
+        return place // self.step, place % self.step
+
+    def used(self, device: torch.device) -> Tensor:
+        """Chunks that each tile uses, ``(tiles, overlap)`` int64."""
+        return torch.arange(self.tiles, device=device)[:, None] + torch.arange(self.overlap, device=device)
 
     def rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Token positions of every tile ``(tiles, p)`` (clamped where a tile has fewer) and their cells (-1 there).
@@ -119,7 +157,7 @@ class Axis(NamedTuple):
 
     def candidates(self, device: torch.device) -> Tensor:
         """Cells of the chunks that each tile uses, ``(tiles, overlap * step)``; some lie outside of the axis."""
-        first = torch.arange(self.tiles, device=device) * self.step - self.inside.start
+        first = torch.arange(self.tiles, device=device) * self.step - self.margin
         return first[:, None] + torch.arange(self.overlap * self.step, device=device)
 
     def reach(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -133,11 +171,11 @@ class Axis(NamedTuple):
 
 
 class Tiling(NamedTuple):
-    """Both axes: tiles of ``p`` tokens, chunks of ``s`` cells, row-major.
+    """Both axes: tiles of ``p`` tokens and chunks of ``s`` cells, row-major.
 
-    A tile uses ``overlap.h * overlap.w`` chunks; as many tiles are the visitors of a chunk. What tokens and cells say
-    of one another is kept in two orders: by tile ``(b, tiles, p, overlaps * s)``, where a token's softmax runs, and by
-    chunk ``(b * chunks, overlaps * p, s)``, where a cell's mean runs.
+    A tile uses ``overlap.h * overlap.w`` chunks, and as many tiles visit a chunk. What tokens and cells say of one
+    another comes in two orders: by tile ``(b, tiles, p, overlaps * s)``, where the softmax of a token runs, and by
+    chunk ``(b * chunks, overlaps * p, s)``, where the mean of a cell runs.
     """
 
     h: Axis
@@ -154,82 +192,109 @@ class Tiling(NamedTuple):
 
     @property
     def overlaps(self) -> list[tuple[int, int]]:
-        """Positions of a tile among the visitors of a chunk, and of a chunk among those that a tile uses."""
+        """Places of the chunks that a tile uses, and of the tiles that visit a chunk."""
         return list(product(range(self.h.overlap), range(self.w.overlap)))
 
     @property
     def offsets(self) -> list[tuple[int, int]]:
-        """How far apart, in tiles down and to the right, two visitors of a chunk can be; each pair of tiles once."""
-        steps = product(range(self.h.overlap), range(1 - self.w.overlap, self.w.overlap))
-        return [step for step in steps if step >= (0, 0)]
+        """How far apart, down and to the right, two visitors of a chunk can be, in tiles."""
+        return list(product(range(1 - self.h.overlap, self.h.overlap), range(1 - self.w.overlap, self.w.overlap)))
 
     def multiply_adds(self) -> int:
         """Of ``products``, per channel."""
-        return len(self.offsets) * self.h.tiles * self.w.tiles * (self.h.longest * self.w.longest) ** 2
+        tiles = self.h.tiles * self.w.tiles
+        return (len(self.offsets) + 1) // 2 * tiles * (self.h.longest * self.w.longest) ** 2
 
-    def gather(self, x: Tensor) -> Tensor:
-        """Tokens ``(b, n, c)`` by tile, ``(b * tiles, p, c)``; places that a tile does not fill repeat a token."""
-        rows, columns = self.h.rows(x.device)[0], self.w.rows(x.device)[0]
-        place = rows[:, None, :, None] * self.w.tokens + columns[None, :, None, :]
-        return x[:, place.flatten()].unflatten(1, (-1, rows.shape[1] * columns.shape[1])).flatten(0, 1)
-
-    def reach(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Which cells may serve which tokens (bool) and which average them at first (float), ``(tiles, p, q)``."""
-        (reach_h, pool_h), (reach_w, pool_w) = self.h.reach(device), self.w.reach(device)
-        return self._cross(reach_h, reach_w), self._cross(pool_h, pool_w).float()
-
-    def _cross(self, down: Tensor, right: Tensor) -> Tensor:
-        """What holds along both axes: ``(tiles, p, q)`` each, to the same by tile."""
-        down, right = down.unflatten(2, (self.h.overlap, -1)), right.unflatten(2, (self.w.overlap, -1))
-        both = down[:, None, :, None, :, None, :, None] & right[None, :, None, :, None, :, None, :]
-        return both.flatten(4, 7).flatten(2, 3).flatten(0, 1)
-
-    def products(self, tiled: Tensor) -> Tensor:
+    def products(self, tiled: Tensor, at: Tables) -> Tensor:
         """Inner products of all visitors of a chunk, ``(b * chunks, overlaps * p, overlaps * p)``.
 
         Two tiles that meet in several chunks are multiplied once.
         """
-        n_h, n_w = self.h.tiles, self.w.tiles
-        b, p = len(tiled) // (n_h * n_w), tiled.shape[1]
-        sides = (self.h.overlap, self.w.overlap, p)
-        out = tiled.new_zeros(b, self.h.chunks, self.w.chunks, *sides, *sides)
+        near = {}
         for down, right in self.offsets:
-            ahead = down * n_w + right
-            near = torch.bmm(tiled[: len(tiled) - ahead], tiled[ahead:].mT)
-            near = F.pad(near, (0, 0, 0, 0, 0, ahead)).view(b, n_h, n_w, p, p)
-            near = near[:, : n_h - down, max(-right, 0) : n_w - max(right, 0)]
-            for u, y in self.overlaps:
-                v, z = u + down, y + right
-                if (v, z) in self.overlaps:
-                    top, left = self.h.overlap - 1 - u, self.w.overlap - 1 - y + max(-right, 0)
-                    meet = out[:, top : top + near.shape[1], left : left + near.shape[2]]
-                    meet[:, :, :, u, y, :, v, z] = near
-                    meet[:, :, :, v, z, :, u, y] = near.mT
-        return out.flatten(6, 8).flatten(3, 5).flatten(0, 2)
+            ahead = down * self.w.tiles + right
+            if ahead >= 0:
+                pairs = torch.bmm(tiled[: len(tiled) - ahead], tiled[ahead:].mT)
+                near[down, right] = F.pad(pairs, (0, 0, 0, 0, 0, ahead))
+                near[-down, -right] = F.pad(pairs.mT, (0, 0, 0, 0, ahead, 0))
+        maps = [near[offset].unflatten(0, (-1, len(at.tokens))).flatten(1, 2) for offset in self.offsets]
+        rows = torch.cat([*maps, torch.zeros_like(maps[0][:, :1])], 1)
+        return _pick(rows, at.pairs).flatten(4, 5).flatten(2, 3).flatten(0, 1)
 
-    def by_chunk(self, share: Tensor) -> Tensor:
-        """From the order by tile to the one by chunk, zero where a chunk has no such tile."""
-        (b, _, p, _), (h, w) = share.shape, self
-        share = share.view(b, h.tiles, w.tiles, p, h.overlap, w.overlap, -1)
-        out = share.new_zeros(b, h.chunks, w.chunks, h.overlap, w.overlap, p, share.shape[6])
-        for i, j in self.overlaps:
-            out[:, i : i + h.tiles, j : j + w.tiles, h.overlap - 1 - i, w.overlap - 1 - j] = share[:, :, :, :, i, j]
-        return out.flatten(3, 5).flatten(0, 2)
 
-    def by_tile(self, value: Tensor) -> Tensor:
-        """From the order by chunk to the one by tile."""
-        h, w = self
-        value = value.view(-1, h.chunks, w.chunks, h.overlap, w.overlap, h.longest * w.longest, value.shape[2])
-        seen = [
-            value[:, i : i + h.tiles, j : j + w.tiles, h.overlap - 1 - i, w.overlap - 1 - j] for i, j in self.overlaps
-        ]
-        return torch.cat(seen, 4).flatten(1, 2)
+class Tables(NamedTuple):
+    """What follows from the sizes alone.
 
-    def add_up(self, near: Tensor) -> Tensor:
-        """What all tiles give to their cells ``(b * tiles, q, c)``, to ``(b, cells, c)``; cells outside are cut off."""
-        h, w = self
-        near = near.view(-1, h.tiles, w.tiles, h.overlap, w.overlap, h.step, w.step, near.shape[2])
-        total = near.new_zeros(len(near), h.chunks, w.chunks, *near.shape[5:])
-        for i, j in self.overlaps:
-            total[:, i : i + h.tiles, j : j + w.tiles] += near[:, :, :, i, j]
-        return total.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, h.inside, w.inside].flatten(1, 2)
+    Attributes:
+        tokens: ``(tiles, p)`` int64, the tokens of a tile; places that it does not fill repeat one.
+        beyond: ``(tiles, p, q)`` bool, cells that may not serve a token.
+        empty: ``(tiles, p, 1)`` bool, places that no token fills.
+        pooled: ``(tiles, p, q)`` float, 1 where a cell averages a token at first.
+        visitors: ``(chunks, overlaps, p)`` int64, rows of the order by tile; one behind the last where there is none.
+        used: ``(tiles, p, overlaps)`` int64, rows of the order by chunk.
+        pairs: ``(chunks, overlaps, p, overlaps)`` int64, rows of the products by offset; likewise.
+        givers: ``(cells, overlaps)`` int64, rows ``(tiles, q)`` that give to a cell.
+        there: ``(cells, overlaps)`` float, 1 where there is such a tile.
+    """
+
+    tokens: Tensor
+    beyond: Tensor
+    empty: Tensor
+    pooled: Tensor
+    visitors: Tensor
+    used: Tensor
+    pairs: Tensor
+    givers: Tensor
+    there: Tensor
+
+
+@torch.compiler.assume_constant_result
+def _tables(*sizes: Any) -> tuple[Tensor, ...]:
+    """``Tables`` from the fields of both axes and a device; plain arguments, so that a compiler takes them as given."""
+    tiling, device = Tiling(Axis(*sizes[:6]), Axis(*sizes[6:12])), sizes[12]
+    h, w = tiling
+    (rows, row_cell), (columns, column_cell) = h.rows(device), w.rows(device)
+    tokens = _grid(rows * w.tokens, columns, torch.add)
+    filled = _grid(row_cell >= 0, column_cell >= 0, torch.logical_and)
+    (reach_h, pool_h), (reach_w, pool_w) = h.reach(device), w.reach(device)
+    reach, pooled = _cross(tiling, reach_h, reach_w), _cross(tiling, pool_h, pool_w)
+    (tiles, p), overlaps = tokens.shape, len(tiling.overlaps)
+
+    tile = _grid(h.visitors(device) * w.tiles, w.visitors(device), torch.add)
+    there = _grid(h.visitors(device) >= 0, w.visitors(device) >= 0, torch.logical_and)
+    place, overlap = torch.arange(p, device=device), torch.arange(overlaps, device=device)
+    mirrored = overlap.flip(0)  # the last tile that visits a chunk uses it as its first
+    visitors = (tile[:, :, None] * p + place) * overlaps + mirrored[:, None]
+    chunk = _grid(h.used(device) * w.chunks, w.used(device), torch.add)
+    used = (chunk[:, None, :] * overlaps + mirrored) * p + place[:, None]
+    kinds = [[tiling.offsets.index((v - u, z - y)) for v, z in tiling.overlaps] for u, y in tiling.overlaps]
+    pairs = (torch.tensor(kinds, device=device)[:, None, :] * tiles + tile[:, :, None, None]) * p + place[:, None]
+    cell_chunk = _grid(h.homes(device)[0] * w.chunks, w.homes(device)[0], torch.add)[:, 0]
+    cell_place = _grid(h.homes(device)[1] * w.step, w.homes(device)[1], torch.add)
+    givers = ((tile * overlaps + mirrored) * h.step * w.step)[cell_chunk] + cell_place
+    gives = there[cell_chunk]
+    givers = torch.where(gives, givers, torch.where(gives, givers, -1).amax(1, keepdim=True))
+    both = there[:, :, None, None] & there[:, None, None, :]
+    return (
+        tokens,
+        ~reach,
+        ~filled[:, :, None],
+        pooled.float(),
+        torch.where(there[:, :, None], visitors, tiles * p * overlaps),
+        used,
+        torch.where(both, pairs, len(tiling.offsets) * tiles * p),
+        givers,
+        gives.float(),
+    )
+
+
+def _grid(down: Tensor, right: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """``(m, i)`` along one axis and ``(n, j)`` along the other, combined to ``(m * n, i * j)``."""
+    return combine(down[:, None, :, None], right[None, :, None, :]).flatten(2).flatten(0, 1)
+
+
+def _cross(tiling: Tiling, down: Tensor, right: Tensor) -> Tensor:
+    """What holds along both axes: ``(tiles, p, q)`` bool each, to the same of the map."""
+    down, right = down.unflatten(2, (tiling.h.overlap, -1)), right.unflatten(2, (tiling.w.overlap, -1))
+    both = down[:, None, :, None, :, None, :, None] & right[None, :, None, :, None, :, None, :]
+    return both.flatten(4, 7).flatten(2, 3).flatten(0, 1)

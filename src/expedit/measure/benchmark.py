@@ -1,17 +1,24 @@
-"""One model against its accelerated selves: MACs in both conventions, interleaved time, efficiency, memory."""
+"""One model against its accelerated selves: MACs in both conventions, interleaved time and its parts, memory."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core import Method
-from ..surgery import accelerate
+from ..surgery import accelerate, optimized
+from .floor import Machine, Roofline
 from .macs import cost, measured_part
-from .speed import interleave, peak_memory
+from .parts import PARTS, parts
+from .speed import interleave, now, peak_memory
+
+PART_ROUNDS = 3
+"""Runs in which the time of each part is taken."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +51,12 @@ class Timed:
         ms: median milliseconds per image.
         ms_low, ms_high: quartiles of it.
         speedup: dense time over this time, the median of the ratios within each round.
+        speedup_low, speedup_high: quartiles of these ratios.
         mac_ratio: dense MACs over these MACs, true convention.
         efficiency: ``speedup / mac_ratio``: 1 means that every saved multiply-add was saved time.
         peak_mb: megabytes one run needs at its peak beyond weights and inputs, ``None`` where unknown.
+        parts_ms: median milliseconds per image of each part of an eager run (``parts.PARTS``).
+        floor_ms: the least time that the machine's arithmetic and memory allow for it, if asked for.
     """
 
     spec: str
@@ -55,9 +65,13 @@ class Timed:
     ms_low: float
     ms_high: float
     speedup: float
+    speedup_low: float
+    speedup_high: float
     mac_ratio: float
     efficiency: float
     peak_mb: float | None
+    parts_ms: dict[str, float]
+    floor_ms: dict[str, float] | None = None
 
 
 def count(
@@ -65,7 +79,7 @@ def count(
     methods: Sequence[Method],
     image: tuple[int, int],
     pixels: Tensor | None = None,
-    options: Mapping[str, bool] | None = None,
+    options: Mapping[str, Any] | None = None,
     progress: Callable[[], object] = lambda: None,
     frames: int = 1,
 ) -> list[Counted]:
@@ -90,8 +104,10 @@ def measure(
     counted: Sequence[Counted],
     pixels: Tensor,
     rounds: int,
-    options: Mapping[str, bool] | None = None,
+    options: Mapping[str, Any] | None = None,
     progress: Callable[[], object] = lambda: None,
+    compile: bool = False,
+    machine: Machine | None = None,
 ) -> list[Timed]:
     """Time the measured part of the dense model and of every method on the same images, interleaved in this process.
 
@@ -101,35 +117,54 @@ def measure(
         pixels: ``(batch, 3, H, W)`` normalised; its device and dtype are those of the runs.
         rounds: timed rounds, after one that does not count.
         options: of ``accelerate``.
-        progress: called after every run.
+        progress: called ``rounds_of(rounds)`` times per model.
+        compile: through ``torch.compile``, the dense model, too. Parts are those of eager runs.
+        machine: what the floor is worked out from; none without it.
     """
-    batch, device = len(pixels), str(pixels.device)
+    device = str(pixels.device)
     dense = measured_part(model).to(pixels.device, pixels.dtype)
-    fast = {repr(method): accelerate(dense, method, **(options or {})) for method in methods}
-    models = {"dense": dense, **fast}
+    models = {"dense": optimized(dense, compile=compile)}
+    models |= {repr(method): accelerate(dense, method, compile=compile, **(options or {})) for method in methods}
     runs = {name: _runner(network, pixels) for name, network in models.items()}
     timings = interleave(runs, rounds, warmup=1, device=device, progress=progress)
+    spent: dict[str, list[dict[str, float]]] = {name: [] for name in models}
+    for _ in range(PART_ROUNDS):
+        for name, network in models.items():
+            spent[name].append(parts(network, pixels, lambda: now(device)))
+            progress()
     rows = []
     for c in counted:
-        timing, ratio = timings[c.spec], counted[0].true_gmacs / c.true_gmacs
-        speedup = timing.speedup_over(timings["dense"])
-        low, high = timing.spread
-        peak = peak_memory(runs[c.spec], device)
-        per_image = 1e3 / batch
-        rows.append(
-            Timed(
-                spec=c.spec,
-                batch=batch,
-                ms=timing.median * per_image,
-                ms_low=low * per_image,
-                ms_high=high * per_image,
-                speedup=speedup,
-                mac_ratio=ratio,
-                efficiency=speedup / ratio,
-                peak_mb=None if peak is None else peak / 2**20,
-            )
+        timing, ratio, per_image = timings[c.spec], counted[0].true_gmacs / c.true_gmacs, 1e3 / len(pixels)
+        speedups, peak = timing.ratios_to(timings["dense"]), peak_memory(runs[c.spec], device)
+        row = Timed(
+            spec=c.spec,
+            batch=len(pixels),
+            ms=timing.median * per_image,
+            ms_low=timing.spread[0] * per_image,
+            ms_high=timing.spread[1] * per_image,
+            speedup=speedups.median,
+            speedup_low=speedups.spread[0],
+            speedup_high=speedups.spread[1],
+            mac_ratio=ratio,
+            efficiency=speedups.median / ratio,
+            peak_mb=None if peak is None else peak / 2**20,
+            parts_ms={p: statistics.median(s[p] for s in spent[c.spec]) * per_image for p in PARTS},
+            floor_ms=None if machine is None else _floor(models[c.spec], pixels, machine),
         )
+        rows.append(row)
     return rows
+
+
+def rounds_of(rounds: int) -> int:
+    """How often ``measure`` runs every model: once to warm up, ``rounds`` times, and for the parts."""
+    return 1 + rounds + PART_ROUNDS
+
+
+def _floor(model: nn.Module, pixels: Tensor, machine: Machine) -> dict[str, float]:
+    """Least milliseconds per image of each part."""
+    with Roofline(machine) as roofline:
+        seconds = parts(model, pixels, lambda: roofline.seconds)
+    return {part: 1e3 * value / len(pixels) for part, value in seconds.items()}
 
 
 def _runner(model: nn.Module, pixels: Tensor) -> Callable[[], object]:

@@ -11,11 +11,15 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 def matrix_macs(model: nn.Module, pixels: Tensor) -> float:
     """Multiply-adds of all convolutions and matrix products in one forward, attention on CPU included."""
-    cpu_attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops}
-    counter = FlopCounterMode(display=False, custom_mapping=cpu_attention)
-    with counter, torch.no_grad():
+    with flop_counter() as counter, torch.no_grad():
         model(pixels)
     return counter.get_total_flops() / 2
+
+
+def flop_counter() -> FlopCounterMode:
+    """Torch's counter, which leaves out the attention kernel of CPUs otherwise."""
+    cpu_attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops}
+    return FlopCounterMode(display=False, custom_mapping=cpu_attention)
 
 
 def _cpu_attention_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:

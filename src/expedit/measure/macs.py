@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +64,7 @@ def cost(
     method: Method | None,
     image: tuple[int, int],
     pixels: Tensor | None = None,
-    options: Mapping[str, bool] | None = None,
+    options: Mapping[str, Any] | None = None,
     frames: int = 1,
 ) -> Cost:
     """Count one forward of the measured part of ``model`` with ``method`` at (height, width) ``image``.

@@ -13,12 +13,14 @@ from typing import TypeVar
 
 import torch
 
+from ..runtime import release_memory
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one contestant, round by round.
+    """Seconds of one contestant, or a ratio of such, round by round.
 
     Attributes:
         seconds: one entry per round, in the order of the rounds.
@@ -28,20 +30,24 @@ class Timing:
 
     @property
     def median(self) -> float:
-        """Median seconds."""
+        """The middle one."""
         return statistics.median(self.seconds)
 
     @property
     def spread(self) -> tuple[float, float]:
-        """Lower and upper quartile of the seconds."""
+        """Lower and upper quartile."""
         if len(self.seconds) < 2:
             return self.median, self.median
         low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
         return low, high
 
+    def ratios_to(self, base: Timing) -> Timing:
+        """How many times faster than ``base`` it was in each round."""
+        return Timing(tuple(b / a for a, b in zip(self.seconds, base.seconds, strict=True)))
+
     def speedup_over(self, base: Timing) -> float:
         """How many times faster than ``base``: the median of the ratios within each round."""
-        return statistics.median(b / a for a, b in zip(self.seconds, base.seconds, strict=True))
+        return self.ratios_to(base).median
 
 
 def interleave(
@@ -74,16 +80,16 @@ def interleave(
 
 def timed(run: Callable[[], T], device: str = "cpu") -> tuple[T, float]:
     """What one run returns and its seconds, the device's queue empty before and after."""
-    _wait(device)
-    start = time.perf_counter()
+    start = now(device)
     result = run()
-    _wait(device)
-    return result, time.perf_counter() - start
+    return result, now(device) - start
 
 
-def _wait(device: str) -> None:
+def now(device: str = "cpu") -> float:
+    """Seconds on a clock that is read when the device's queue is empty."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def peak_memory(run: Callable[[], object], device: str = "cpu") -> int | None:
@@ -94,6 +100,7 @@ def peak_memory(run: Callable[[], object], device: str = "cpu") -> int | None:
         run()
         return torch.cuda.max_memory_allocated(device) - before
     status, forget = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    release_memory()
     try:
         forget.write_text("5")  # Linux: start the process's high-water mark anew
         before = _kilobytes(status, "VmRSS")

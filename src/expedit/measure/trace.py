@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -106,13 +107,18 @@ def trace(model: nn.Module, pixels: Tensor) -> Trace:
 
 
 def _watched(plan: Plan, seen: Trace) -> Plan:
-    spans = {p: replace(span, reducer=_Watched(span.reducer, p, seen.maps)) for p, span in plan.spans.items()}
-    around: dict[int, Reducer] = {p: _Watched(reducer, p, seen.maps) for p, reducer in plan.around.items()}
+    plan = with_reducers(plan, lambda position, reducer: _Watched(reducer, position, seen.maps))
     attend = {
         p: _WatchedClusters(kernel, p, seen.groups) if isinstance(kernel, QueryClusters) else kernel
         for p, kernel in plan.attend.items()
     }
-    return Plan(spans, around, attend)
+    return replace(plan, attend=attend)
+
+
+def with_reducers(plan: Plan, wrap: Callable[[int, Reducer], Reducer]) -> Plan:
+    """``plan`` with what ``wrap(position, reducer)`` makes of every reducer in its place."""
+    spans = {p: replace(span, reducer=wrap(p, span.reducer)) for p, span in plan.spans.items()}
+    return Plan(spans, {p: wrap(p, reducer) for p, reducer in plan.around.items()}, plan.attend)
 
 
 def token_clusters(model: nn.Module, pixels: Tensor) -> np.ndarray | None:

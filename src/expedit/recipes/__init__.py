@@ -127,7 +127,7 @@ class Recipe:
     rows: tuple[Row, ...]
     norm_eps: float | None = None
     pos_embed: Interpolation | None = None
-    options: Mapping[str, bool] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     measured_at: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
