@@ -27,6 +27,7 @@ from expedit.methods.tome import Merged
         ((14, 14), (14, 3), 3),
         ((13, 21), (10, 17), 5),
         ((7, 30), (2, 27), 3),
+        ((20, 18), (2, 3), 3),  # so coarse that centres are compared with tokens directly
     ],
 )
 def test_tiled_clustering_equals_the_literal_loops(grid, cells, neighbourhood):
@@ -35,6 +36,17 @@ def test_tiled_clustering_equals_the_literal_loops(grid, cells, neighbourhood):
     for image, got in zip(x, centres, strict=True):
         want = reference.cluster(image, grid, cells, 3, neighbourhood, 0.1)
         assert torch.allclose(got.double(), want, atol=1e-4)
+
+
+def test_distances_stay_in_fp32_inside_autocast():
+    x = torch.randn(1, 80, 16) + 5
+    centres = cluster(x, Grid(8, 10), Grid(5, 6), 3, 3, 0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(cluster(x, Grid(8, 10), Grid(5, 6), 3, 3, 0.1), centres)
+        _, inside = reading_weights(x, centres, 4, 0.1)
+        merged = Merged(0.3, prefix=1)(x, x, None)[1]
+    assert torch.equal(inside, reading_weights(x, centres, 4, 0.1)[1])
+    assert torch.equal(merged.index, Merged(0.3, prefix=1)(x, x, None)[1].index)
 
 
 @settings(deadline=None, max_examples=60)

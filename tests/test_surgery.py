@@ -22,6 +22,38 @@ def test_a_spec_string_and_a_method_do_the_same():
     assert torch.equal(by_spec, by_object)
 
 
+@pytest.mark.parametrize("dtype", ["bf16", torch.bfloat16])
+def test_another_dtype_is_a_copy(dtype):
+    model, image = Segmenter(classes=4, **SIZES).eval(), torch.randn(1, 3, 48, 64)
+    fast = accelerate(model, Pool(alpha=1, grid=(3, 4)), dtype=dtype)
+    assert {p.dtype for p in fast.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    with torch.inference_mode():
+        want = accelerate(model, Pool(alpha=1, grid=(3, 4)))(image)
+        assert (fast(image.bfloat16()).float() - want).abs().median() < 0.05
+    same = accelerate(model, Pool(alpha=1, grid=(3, 4)), dtype=torch.float32)
+    assert same.encoder.cls_token is model.encoder.cls_token
+
+
+def test_a_dtype_that_does_not_exist():
+    with pytest.raises(ValueError, match="dtype: expected one of fp32, bf16, fp16 or a torch dtype, got 'int8'"):
+        accelerate(Segmenter(classes=4, **SIZES), Pool(alpha=1, grid=(3, 4)), dtype="int8")
+
+
+@pytest.mark.slow
+def test_compiled_once_for_all_images_of_a_size():
+    model = Segmenter(classes=4, **SIZES).eval()
+    spec = "expedit(alpha=1, grid=(3, 4), top_k=4)"
+    fast, eager = accelerate(model, spec, compile=True), accelerate(model, spec)
+    with torch.inference_mode():
+        fast(torch.randn(1, 3, 48, 64))
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            image = torch.randn(1, 3, 48, 64)
+            assert torch.allclose(fast(image), eager(image), atol=1e-4)
+    assert type(fast) is Segmenter
+    assert model._compiled_call_impl is None
+
+
 def test_the_backbone_is_found_inside_any_module():
     class Wrapper(nn.Module):
         def __init__(self):

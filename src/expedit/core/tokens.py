@@ -57,7 +57,7 @@ class TokenMap:
         if y.shape[1] != self.length:
             raise ValueError(f"TokenMap.up: expected {self.length} reduced tokens, got {y.shape[1]}")
         if self.weight is None:
-            return y.gather(1, self.index.expand(-1, -1, y.shape[2]))
+            return take(y, self.index[:, :, 0])
         if DENSE * self.index.shape[2] >= self.length:
             return torch.bmm(self.matrix(y.dtype), y)
         weight = self.weight.flatten(0, 1).to(y.dtype)
@@ -152,6 +152,12 @@ class Stream:
             x = torch.cat((stream.x[:, : self.prefix], token_map.up(stream.tokens)), 1)
             stream = replace(stream, x=x, grid=grid, side=side, opened=stream.opened[:-1])
         return stream
+
+
+def take(x: Tensor, index: Tensor) -> Tensor:
+    """Whole tokens of each sample: ``(b, n, c)`` at ``index`` ``(b, k)`` to ``(b, k, c)``, faster than a gather."""
+    first = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    return x.flatten(0, 1).index_select(0, (index + first).flatten()).unflatten(0, index.shape)
 
 
 def to_map(tokens: Tensor, grid: Grid) -> Tensor:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core import Anatomy, Attend, Cut, Method, attn
+from ..core import Anatomy, Attend, Cut, Method, TokenMap, attn
 from ..core.checks import integer
+from ..core.similarity import full_precision
 
 CELL = 8.0
 """Width of a hash cell."""
@@ -73,11 +74,12 @@ class QueryClusters(nn.Module):
         Two bits per hash: a cell index above 3 carries into the next hash's bits and the top ones wrap around, as in
         the official packing. Codes may collide, but equal cells never part.
         """
-        projected = q.float() @ self.projection.float() + self.bias.float()
-        cell = (projected / CELL).floor().long()
-        cell = cell - cell.amin(1, keepdim=True)
-        shift = 2 * torch.arange(cell.shape[2], device=q.device)
-        return (cell << shift).sum(2)
+        with full_precision(q.device):
+            projected = self.projection.float().t() @ q.float().mT + self.bias.float()[:, None]
+        cell = (projected / CELL).floor().long()  # (rows, hashes, tokens)
+        cell = cell - cell.amin(2, keepdim=True)
+        shift = 2 * torch.arange(cell.shape[1], device=q.device)
+        return (cell << shift[:, None]).sum(1)
 
     def groups(self, q: Tensor) -> Tensor:
         """Cluster of every query, ``(rows, tokens)`` int64 from 0 in ascending order of the codes of its row."""
@@ -93,9 +95,7 @@ class QueryClusters(nn.Module):
         """What ``forward`` returns, and the groups ``(b * heads, n)`` it found."""
         scaled = (q * q.shape[-1] ** -0.5).flatten(0, 1)
         group = self.groups(scaled)
-        clusters = int(group.max()) + 1
-        target = group[:, :, None].expand_as(scaled)
-        centre = scaled.new_zeros(len(scaled), clusters, scaled.shape[2])
-        centre = centre.scatter_reduce(1, target, scaled, "mean", include_self=False).unflatten(0, q.shape[:2])
-        out = F.scaled_dot_product_attention(centre, k, v, scale=1.0).flatten(0, 1)
-        return out.gather(1, target).unflatten(0, q.shape[:2]), group
+        clusters = TokenMap(group[:, :, None], None, int(group.max()) + 1)
+        centre = clusters.down(scaled).unflatten(0, q.shape[:2])
+        out = F.scaled_dot_product_attention(centre, k, v, scale=1.0)
+        return clusters.up(out.flatten(0, 1)).unflatten(0, q.shape[:2]), group

@@ -18,6 +18,7 @@ from ..core import FEATURES, Anatomy, Cut, Grid, Guide, Method, Span, TokenMap, 
 from ..core.checks import integer, number
 from ..core.lattice import identity
 from ..core.similarity import nearest, reading_weights
+from ..core.tokens import take
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,7 +77,7 @@ class Attentive:
         if s.top_k > keep:
             raise ValueError(f"evit: top_k ({s.top_k}) is larger than the {keep} tokens that are kept")
         score, order = guide.sort(dim=1, descending=True, stable=True)
-        ordered = x.gather(1, order[:, :, None].expand(-1, -1, x.shape[2]))
+        ordered = take(x, order)
         kept, dropped = ordered[:, :keep], ordered[:, keep:]
         index, weight = self._read(kept, dropped)
         place = order[:, :, None].expand_as(index)

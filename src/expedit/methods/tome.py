@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..core import Anatomy, Around, Cut, Grid, Guide, Method, TokenMap
 from ..core.checks import number
+from ..core.similarity import full_precision
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,10 +64,11 @@ class Merged:
         source, destination = metric[:, first::2], metric[:, 1 - first :: 2]
         sources = source.shape[1]
         r = min(int((n + self.prefix) * self.ratio), (n + self.prefix - 1) // 2, sources)
-        best, target = torch.bmm(source, destination.transpose(1, 2)).max(2)
-        order = best.argsort(dim=1, descending=True, stable=True)
-        stays = order[:, r:].sort(1).values
-        place = (sources - r + target).scatter(1, stays, torch.arange(sources - r, device=x.device).expand(b, -1))
+        with full_precision(x.device):
+            best, target = torch.bmm(source, destination.transpose(1, 2)).max(2)
+        order = best.argsort(dim=1, descending=True, stable=True)  # a top-k would leave ties to the device
+        stays = torch.ones_like(order).scatter(1, order[:, :r], 0)
+        place = torch.where(stays > 0, stays.cumsum(1) - 1, sources - r + target)
         index = torch.empty(b, n, dtype=torch.long, device=x.device)
         index[:, first::2] = place
         index[:, 1 - first :: 2] = torch.arange(sources - r, n - r, device=x.device)
