@@ -150,7 +150,7 @@ def _show(
         times = f"{t.ms:.1f} ({t.ms_low:.1f}-{t.ms_high:.1f})"
         speedup = f"{t.speedup:.2f} ({t.speedup_low:.2f}-{t.speedup_high:.2f})"
         ratios = (speedup, f"{t.mac_ratio:.2f}", f"{t.efficiency:.3f}")
-        table.add_row(t.spec, str(t.batch), times, *ratios, "-" if t.peak_mb is None else f"{t.peak_mb:.0f}")
+        table.add_row(t.spec, str(t.batch), times, *ratios, f"{t.peak_mb:.0f}")
     out.print(table)
     _show_parts(timed)
 

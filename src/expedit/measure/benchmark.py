@@ -15,7 +15,7 @@ from ..surgery import accelerate, optimized
 from .floor import Machine, Roofline
 from .macs import cost, measured_part
 from .parts import PARTS, parts
-from .speed import interleave, now, peak_memory
+from .speed import interleave, now, peak_tensors
 
 PART_ROUNDS = 3
 """Runs in which the time of each part is taken."""
@@ -54,7 +54,7 @@ class Timed:
         speedup_low, speedup_high: quartiles of these ratios.
         mac_ratio: dense MACs over these MACs, true convention.
         efficiency: ``speedup / mac_ratio``: 1 means that every saved multiply-add was saved time.
-        peak_mb: megabytes one run needs at its peak beyond weights and inputs, ``None`` where unknown.
+        peak_mb: megabytes of tensors that one run holds at its peak beyond weights and inputs.
         parts_ms: median milliseconds per image of each part of an eager run (``parts.PARTS``).
         floor_ms: the least time that the machine's arithmetic and memory allow for it, if asked for.
     """
@@ -69,7 +69,7 @@ class Timed:
     speedup_high: float
     mac_ratio: float
     efficiency: float
-    peak_mb: float | None
+    peak_mb: float
     parts_ms: dict[str, float]
     floor_ms: dict[str, float] | None = None
 
@@ -135,7 +135,7 @@ def measure(
     rows = []
     for c in counted:
         timing, ratio, per_image = timings[c.spec], counted[0].true_gmacs / c.true_gmacs, 1e3 / len(pixels)
-        speedups, peak = timing.ratios_to(timings["dense"]), peak_memory(runs[c.spec], device)
+        speedups, peak = timing.ratios_to(timings["dense"]), peak_tensors(runs[c.spec], device)
         row = Timed(
             spec=c.spec,
             batch=len(pixels),
@@ -147,7 +147,7 @@ def measure(
             speedup_high=speedups.spread[1],
             mac_ratio=ratio,
             efficiency=speedups.median / ratio,
-            peak_mb=None if peak is None else peak / 2**20,
+            peak_mb=peak / 2**20,
             parts_ms={p: statistics.median(s[p] for s in spent[c.spec]) * per_image for p in PARTS},
             floor_ms=None if machine is None else _floor(models[c.spec], pixels, machine),
         )

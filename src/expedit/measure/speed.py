@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from ..runtime import release_memory
 
@@ -92,8 +94,22 @@ def now(device: str = "cpu") -> float:
     return time.perf_counter()
 
 
+def peak_tensors(run: Callable[[], object], device: str = "cpu") -> int:
+    """Bytes of tensors that one run holds at its peak beyond what was there before, whatever the allocator does."""
+    if device.startswith("cuda"):
+        peak = peak_memory(run, device)
+        assert peak is not None, "CUDA always tells"
+        return peak
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+        run()
+    results: Any = watched.profiler
+    changes = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
+    held = accumulate(event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns()))
+    return max(held, default=0)
+
+
 def peak_memory(run: Callable[[], object], device: str = "cpu") -> int | None:
-    """Bytes that one run needs at its peak beyond what is held before it; ``None`` where the system does not tell."""
+    """Bytes of memory that the process takes from the system for one run; ``None`` where the system does not tell."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
