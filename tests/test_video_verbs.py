@@ -108,6 +108,7 @@ def test_evaluate_without_public_truth(dataset, tmp_path, capsys):
     assert main(["evaluate", arguments[0], f"youtubevis-2019:{dataset}", "--limit", "1", "--window", "3"]) == 0
     assert "AP50" in capsys.readouterr().out
     assert main(["evaluate", arguments[0], f"youtubevis-2019:{dataset}", "--flip"]) == 2
+    assert main(["evaluate", arguments[0], f"youtubevis-2019:{dataset}", "--compile"]) == 2
 
 
 def test_predict_on_the_command_line(dataset, tmp_path, capsys):
@@ -138,6 +139,7 @@ def test_predict_on_the_command_line(dataset, tmp_path, capsys):
     assert "film.mp4 and film.json" in printed.out
     assert main([*arguments, str(film), str(tmp_path / "other/film.mp4")]) == 2
     assert main([*arguments, "--tokens", str(film)]) == 2
+    assert main([*arguments, "--compile", str(film)]) == 2
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,8 @@ def _compiled(twin: Model) -> Model:
 
 def share(model: Model, dtype: torch.dtype | str | None = None) -> Model:
     """A copy of the module tree around the same parameters and buffers, or around copies of them in ``dtype``."""
-    tensors = chain(model.parameters(), model.buffers())
-    return copy.deepcopy(model, {id(tensor): _in_dtype(tensor, _dtype(dtype)) for tensor in tensors})
+    dtype, tensors = _dtype(dtype), chain(model.parameters(), model.buffers())
+    return copy.deepcopy(model, {id(tensor): _in_dtype(tensor, dtype) for tensor in tensors})
 
 
 def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .options import add_clips, add_compile, add_machine, add_numerics, add_options, check_device, dtype_of, options_of
+from .options import (
+    add_clips,
+    add_compile,
+    add_machine,
+    add_numerics,
+    add_options,
+    check_compile,
+    check_device,
+    dtype_of,
+    options_of,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -215,6 +225,7 @@ def models(args: argparse.Namespace, processes: Processes) -> tuple[nn.Module, n
     options = options_of(args)
     device = f"cuda:{processes.local}" if args.device == "cuda" and processes.world > 1 else args.device
     dense = load(args.model, norm_eps=args.norm_eps, pos_embed=args.pos_embed).to(check_device(device), dtype_of(args))
+    check_compile(args, dense)
     fast = accelerate(dense, args.method, compile=args.compile, **options) if args.method else None
     dense = optimized(dense, compile=args.compile)
     return (dense if fast is None else fast), dense
@@ -233,6 +244,7 @@ def settings(args: argparse.Namespace, images: int) -> dict[str, Any]:
         "method": repr(parse(args.method)) if args.method else None,
         "options": sorted(set(args.option)),
         "dtype": args.dtype,
+        "compile": args.compile,
         "against": args.against,
         "data": args.data,
         "root": str(args.root.resolve()) if args.root else None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 
 def add_methods(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +57,14 @@ def add_compile(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run through torch.compile: minutes for the first image of every size, faster behind that",
     )
+
+
+def check_compile(args: argparse.Namespace, model: nn.Module) -> None:
+    """ValueError where ``--compile`` would change nothing."""
+    if args.compile and model.card.task == "video":  # type: ignore[union-attr]
+        raise ValueError(
+            "--compile: a video model runs frame by frame and clip by clip, which is not compiled; leave it"
+        )
 
 
 def add_clips(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import predict_video
-from .options import add_compile, add_machine, add_options, check_device, dtype_of, options_of
+from .options import add_compile, add_machine, add_options, check_compile, check_device, dtype_of, options_of
 from .results import SURE
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     check_paths(args.paths)
     writable(args.output)
     model, how = load(args.model).to(check_device(args.device)), {"dtype": dtype_of(args), "compile": args.compile}
+    check_compile(args, model)
     model = accelerate(model, args.method, **how, **options) if args.method else optimized(model, **how)
     if model.card.task == "video":  # type: ignore[union-attr]
         with threads(args.threads):

@@ -157,8 +157,8 @@ class Axis(NamedTuple):
 
     def candidates(self, device: torch.device) -> Tensor:
         """Cells of the chunks that each tile uses, ``(tiles, overlap * step)``; some lie outside of the axis."""
-        first = torch.arange(self.tiles, device=device) * self.step - self.margin
-        return first[:, None] + torch.arange(self.overlap * self.step, device=device)
+        places = self.used(device)[:, :, None] * self.step + torch.arange(self.step, device=device)
+        return places.flatten(1) - self.margin
 
     def reach(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Which candidate cells may serve which tokens, and which average them at first: ``(tiles, p, q)`` bool."""

@@ -20,7 +20,6 @@ SIDE = 2048
 COPIED = 2**28
 """Bytes of the tensor whose copy tells the bandwidth: far more than any cache holds."""
 
-
 ATOMS = (torch.ops.aten.upsample_bilinear2d, torch.ops.aten.upsample_bicubic2d)
 """Operations that torch can take apart for other purposes but runs as one."""
 

@@ -40,14 +40,22 @@ class Ledger:
         self.book()
         self.open[0] = part
 
+    def enter(self, part: str) -> None:
+        """What follows is ``part``, until ``leave``."""
+        self.book()
+        self.open.append(part)
+
+    def leave(self) -> None:
+        """Back to what was open before."""
+        self.book()
+        self.open.pop()
+
     @contextmanager
     def inside(self, part: str) -> Iterator[None]:
         """The block is ``part``."""
-        self.book()
-        self.open.append(part)
+        self.enter(part)
         yield
-        self.book()
-        self.open.pop()
+        self.leave()
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class _BookedReducer:
     def __call__(self, x: Tensor, guide: Tensor, grid: Grid | None) -> tuple[Tensor, TokenMap]:
         with self.ledger.inside("reduce"):
             small, m = self.reducer(x, guide, grid)
-        self.ledger.open[0] = "blocks after"
+        self.ledger.go_on_with("blocks after")
         return small, _BookedMap(m.index, m.weight, m.length, m.grid, self.ledger)
 
 
@@ -103,13 +111,5 @@ def parts(model: nn.Module, pixels: Tensor, gauge: Callable[[], float]) -> dict[
 
 
 def _book_module(module: nn.Module, part: str, ledger: Ledger) -> None:
-    def enter(*_: object) -> None:
-        ledger.book()
-        ledger.open.append(part)
-
-    def leave(*_: object) -> None:
-        ledger.book()
-        ledger.open.pop()
-
-    module.register_forward_pre_hook(enter)
-    module.register_forward_hook(leave)
+    module.register_forward_pre_hook(lambda *_: ledger.enter(part))
+    module.register_forward_hook(lambda *_: ledger.leave())
