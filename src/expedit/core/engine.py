@@ -76,7 +76,7 @@ def _around(reducer: Reducer, step: Step, y: Tensor, stream: Stream, kernel: Ker
     prefix, tokens = y[:, : stream.prefix], y[:, stream.prefix :]
     small, token_map = reducer(tokens, tokens, stream.grid)
     out, _ = step.branch(torch.cat((prefix, small), 1), kernel, None)
-    return torch.cat((out[:, : stream.prefix], token_map.up(out[:, stream.prefix :])), 1), None
+    return token_map.behind(stream.prefix).up(out), None
 
 
 def without_guide(branch: Callable[[Tensor], Tensor]) -> Branch:

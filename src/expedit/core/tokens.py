@@ -95,6 +95,15 @@ class TokenMap:
         dense = weight.new_zeros(b, n, self.length)
         return dense.scatter_add(2, self.index, weight)
 
+    def behind(self, prefix: int) -> TokenMap:
+        """The same map behind ``prefix`` more tokens, each of which reads itself."""
+        b, _, k = self.index.shape
+        own = torch.arange(prefix, device=self.index.device)[None, :, None].expand(b, prefix, k)
+        weight = self.weight
+        if weight is not None:
+            weight = torch.cat((weight.new_tensor([1.0] + (k - 1) * [0.0]).expand(b, prefix, k), weight), 1)
+        return TokenMap(torch.cat((own, self.index + prefix), 1), weight, prefix + self.length)
+
     def owner(self) -> Tensor:
         """The reduced token each token reads most, ``(b, n)`` int64: the clusters as a picture."""
         if self.weight is None:

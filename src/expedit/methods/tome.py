@@ -12,7 +12,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..core import Anatomy, Around, Cut, Grid, Guide, Method, TokenMap
 from ..core.checks import number
@@ -60,13 +59,17 @@ class Merged:
         """``(b, n, c)`` to ``(b, n - r, c)``: sources that stay, then all destinations, each the mean of its group."""
         b, n = x.shape[:2]
         first = self.prefix % 2  # sources stand at even places of the full sequence, destinations at odd ones
-        metric = F.normalize(guide.float(), dim=2, eps=1e-8)
+        metric = guide.float()
+        scale = 1 / metric.norm(dim=2).clamp(min=1e-8)  # of the products: there are fewer of them than of values
         source, destination = metric[:, first::2], metric[:, 1 - first :: 2]
         sources = source.shape[1]
         r = min(int((n + self.prefix) * self.ratio), (n + self.prefix - 1) // 2, sources)
         with full_precision(x.device):
-            best, target = torch.bmm(source, destination.transpose(1, 2)).max(2)
-        order = best.argsort(dim=1, descending=True, stable=True)  # a top-k would leave ties to the device
+            products = torch.bmm(source, destination.transpose(1, 2))
+        best, target = (products * scale[:, None, 1 - first :: 2]).max(2)
+        order = (best * scale[:, first::2]).argsort(
+            dim=1, descending=True, stable=True
+        )  # a top-k would leave ties to the device
         stays = torch.ones_like(order).scatter(1, order[:, :r], 0)
         place = torch.where(stays > 0, stays.cumsum(1) - 1, sources - r + target)
         index = torch.empty(b, n, dtype=torch.long, device=x.device)
