@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from .card import Card
+from .deformable import with_fast_sampling
 from .detectron2 import converted
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ class Mask2Former(nn.Module):
     Args:
         architecture: all sizes.
         card: what the classes are and how images are prepared.
-        network: a ``Mask2FormerForUniversalSegmentation`` to wrap; one with random weights unless given.
+        network: a ``Mask2FormerForUniversalSegmentation`` to wrap and to change: its deformable attention becomes
+            ours. One with random weights unless given.
 
     Raises:
         ImportError: transformers is not installed.
@@ -138,7 +140,7 @@ class Mask2Former(nn.Module):
         self.architecture, self.card = architecture, card
         if network is None:
             network = transformers().Mask2FormerForUniversalSegmentation(architecture.config())
-        self.network: nn.Module = network
+        self.network: nn.Module = with_fast_sampling(network)
 
     @classmethod
     def from_detectron2(cls, state: Mapping[str, Tensor], architecture: Architecture, card: Card) -> Self:
