@@ -28,7 +28,8 @@ def one_layer(side: int):
         "reference_points": torch.rand(1, length, 3, 2),
         "spatial_shapes_list": sizes,
     }
-    return {"library": lambda: theirs(**given), "ours": lambda ours=DeformableAttention(theirs): ours(**given)}
+    ours = DeformableAttention(theirs)
+    return {"library": lambda: theirs(**given), "ours": lambda: ours(**given)}
 
 
 def whole(side: int):
