@@ -40,6 +40,14 @@ def test_a_dtype_that_does_not_exist():
         accelerate(Segmenter(classes=4, **SIZES), Pool(alpha=1, grid=(3, 4)), dtype="int8")
 
 
+@pytest.mark.parametrize(("compile", "mode"), [(True, None), ("reduce-overhead", "reduce-overhead")])
+def test_compiling_takes_torch_s_modes(compile, mode, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda call, **how: asked.append(how) or call)
+    accelerate(Segmenter(classes=4, **SIZES), Pool(alpha=1, grid=(3, 4)), compile=compile)
+    assert asked == [{"dynamic": False, "mode": mode}]
+
+
 @pytest.mark.slow
 def test_compiled_once_for_all_images_of_a_size():
     model = Segmenter(classes=4, **SIZES).eval()

@@ -11,6 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .core import Grid
+from .core.tokens import pad_to_multiple
 from .data.decode import read_image, to_rgb
 from .data.transforms import normalised, resize, scaled_size
 from .models.card import Card
@@ -119,7 +121,7 @@ def queries_of(model: nn.Module, image: np.ndarray, card: Card) -> tuple[Tensor,
     """
     pixels = prepared(image, card)[0]
     h, w = pixels.shape[2:]
-    padded = F.pad(pixels, (0, -w % card.multiple, 0, -h % card.multiple))
+    padded = pad_to_multiple(pixels, Grid(card.multiple, card.multiple))
     weight = next(model.parameters())
     class_logits, mask_logits = model(padded.to(weight.device, weight.dtype))
     height, width = padded.shape[2:]

@@ -22,7 +22,12 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def accelerate(
-    model: Model, method: Method | str, *, dtype: torch.dtype | str | None = None, compile: bool = False, **options: Any
+    model: Model,
+    method: Method | str,
+    *,
+    dtype: torch.dtype | str | None = None,
+    compile: bool | str = False,
+    **options: Any,
 ) -> Model:
     """A new model of the same type that runs ``method`` and shares every parameter and buffer with ``model``.
 
@@ -55,10 +60,10 @@ def accelerate(
         setattr(twin.get_submodule(parent), name, installed)
     else:
         twin = installed
-    return _compiled(twin) if compile else twin
+    return _compiled(twin, compile)
 
 
-def optimized(model: Model, *, dtype: torch.dtype | str | None = None, compile: bool = False) -> Model:
+def optimized(model: Model, *, dtype: torch.dtype | str | None = None, compile: bool | str = False) -> Model:
     """The same network in another dtype or compiled, for a fair race with an accelerated one.
 
     Args:
@@ -66,15 +71,16 @@ def optimized(model: Model, *, dtype: torch.dtype | str | None = None, compile: 
         dtype: "fp32", "bf16", "fp16" or a torch dtype. Tensors that it changes are copies, all others are shared.
             Distances between tokens stay in fp32.
         compile: run the forward pass through ``torch.compile``. The first image of every size takes minutes; later
-            ones of that size compile nothing.
+            ones of that size compile nothing. A string is one of torch's modes: "reduce-overhead" replays CUDA
+            graphs, and the result of a run is then overwritten by the next one.
     """
-    twin = share(model, dtype)
-    return _compiled(twin) if compile else twin
+    return _compiled(share(model, dtype), compile)
 
 
-def _compiled(twin: Model) -> Model:
+def _compiled(twin: Model, compile: bool | str) -> Model:
     """Static shapes: every size of image gets code of its own, as many sizes as torch's recompile limit allows."""
-    twin.compile(dynamic=False)
+    if compile:
+        twin.compile(dynamic=False, mode=compile if isinstance(compile, str) else None)
     return twin
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import console
-from .options import add_compile, add_machine, add_methods, add_options, check_device, dtype_of, options_of
+from .options import add_compile, add_machine, add_methods, add_options, check_device, compile_of, dtype_of, options_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from ..spec import parse
 
     methods = [parse(spec) for spec in args.method]
-    options = options_of(args)
+    options, compiled = options_of(args), compile_of(args)
     check_device(args.device)
     if min(args.batch) < 1 or args.rounds < 1:
         raise ValueError(f"--batch and --rounds: expected at least 1, got {args.batch} and {args.rounds}")
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         counted = count(model, methods, size, options=options, frames=frames)
     timed: list[Timed] = []
     with threads(args.threads):
-        facts = {**environment(args.device, dtype_of(args)), "compiled": "yes" if args.compile else "no"}
+        facts = {**environment(args.device, dtype_of(args)), "compiled": str(compiled or "no")}
         if not args.macs_only:
             timed = _time(model, methods, counted, size, args)
     _show(args.model, size, counted, timed, facts, frames)
@@ -107,7 +107,7 @@ def _time(
                 args.rounds,
                 options=options_of(args),
                 progress=lambda: progress.advance(task),
-                compile=args.compile,
+                compile=compile_of(args),
                 machine=machine,
             )
     return timed

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .options import (
+    add_bucket,
     add_clips,
     add_compile,
     add_machine,
     add_numerics,
     add_options,
-    check_compile,
     check_device,
+    compile_of,
     dtype_of,
     options_of,
+    prepare_sizes,
 )
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_numerics(parser)
     add_machine(parser)
     add_compile(parser)
+    add_bucket(parser)
     add_clips(parser)
 
 
@@ -225,9 +228,10 @@ def models(args: argparse.Namespace, processes: Processes) -> tuple[nn.Module, n
     options = options_of(args)
     device = f"cuda:{processes.local}" if args.device == "cuda" and processes.world > 1 else args.device
     dense = load(args.model, norm_eps=args.norm_eps, pos_embed=args.pos_embed).to(check_device(device), dtype_of(args))
-    check_compile(args, dense)
-    fast = accelerate(dense, args.method, compile=args.compile, **options) if args.method else None
-    dense = optimized(dense, compile=args.compile)
+    prepare_sizes(args, dense)
+    compiled = compile_of(args)
+    fast = accelerate(dense, args.method, compile=compiled, **options) if args.method else None
+    dense = optimized(dense, compile=compiled)
     return (dense if fast is None else fast), dense
 
 
@@ -244,7 +248,8 @@ def settings(args: argparse.Namespace, images: int) -> dict[str, Any]:
         "method": repr(parse(args.method)) if args.method else None,
         "options": sorted(set(args.option)),
         "dtype": args.dtype,
-        "compile": args.compile,
+        "compile": compile_of(args),
+        "bucket": args.bucket,
         "against": args.against,
         "data": args.data,
         "root": str(args.root.resolve()) if args.root else None,

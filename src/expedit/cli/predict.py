@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import predict_video
-from .options import add_compile, add_machine, add_options, check_compile, check_device, dtype_of, options_of
+from .options import (
+    add_bucket,
+    add_compile,
+    add_machine,
+    add_options,
+    check_device,
+    compile_of,
+    dtype_of,
+    options_of,
+    prepare_sizes,
+)
 from .results import SURE
 
 if TYPE_CHECKING:
@@ -39,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window-batch", type=int, default=1, metavar="N", help="sliding windows per run (default: 1)")
     add_machine(parser)
     add_compile(parser)
+    add_bucket(parser)
     predict_video.add_arguments(parser)
 
 
@@ -54,9 +65,13 @@ def run(args: argparse.Namespace) -> int:
     options = options_of(args)
     check_paths(args.paths)
     writable(args.output)
-    model, how = load(args.model).to(check_device(args.device)), {"dtype": dtype_of(args), "compile": args.compile}
-    check_compile(args, model)
-    model = accelerate(model, args.method, **how, **options) if args.method else optimized(model, **how)
+    dtype, compiled = dtype_of(args), compile_of(args)
+    model = load(args.model).to(check_device(args.device))
+    prepare_sizes(args, model)
+    if args.method:
+        model = accelerate(model, args.method, dtype=dtype, compile=compiled, **options)
+    else:
+        model = optimized(model, dtype=dtype, compile=compiled)
     if model.card.task == "video":  # type: ignore[union-attr]
         with threads(args.threads):
             return predict_video.run_video(args, model)

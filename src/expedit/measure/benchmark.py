@@ -106,7 +106,7 @@ def measure(
     rounds: int,
     options: Mapping[str, Any] | None = None,
     progress: Callable[[], object] = lambda: None,
-    compile: bool = False,
+    compile: bool | str = False,
     machine: Machine | None = None,
 ) -> list[Timed]:
     """Time the measured part of the dense model and of every method on the same images, interleaved in this process.
