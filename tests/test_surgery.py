@@ -2,12 +2,16 @@ import pytest
 import torch
 from torch import nn
 
+import expedit
 from expedit import EViT, Expedit, Pool, accelerate
 from expedit.core import LOGITS, Anatomy, Around, Attend, Grid, Plan, Span, Step, Stream, attn, drive, mlp
 from expedit.core.engine import without_guide
+from expedit.data.toy import Toy
+from expedit.inference import prepared
 from expedit.methods.evit import Attentive
 from expedit.methods.pool import Averages
 from expedit.models import Segmenter, ViT
+from expedit.surgery import optimized
 
 SIZES = {"image_size": (48, 64), "patch": 8, "width": 32, "depth": 3, "heads": 4}
 NET = Anatomy(depth=3, prefix=1, heads=4, head_dim=8)
@@ -33,6 +37,18 @@ def test_another_dtype_is_a_copy(dtype):
         assert (fast(image.bfloat16()).float() - want).abs().median() < 0.05
     same = accelerate(model, Pool(alpha=1, grid=(3, 4)), dtype=torch.float32)
     assert same.encoder.cls_token is model.encoder.cls_token
+
+
+@pytest.mark.parametrize("spec", [None, "expedit(alpha=6, grid=(20, 20))", "expedit(alpha=2, grid=(16, 16))"])
+@torch.inference_mode()
+def test_bf16_hardly_moves_the_logits_of_a_trained_network(spec):
+    model, data = expedit.load("segmenter-mini"), Toy("val", 3)
+    half = accelerate(model, spec, dtype="bf16") if spec else optimized(model, dtype="bf16")
+    full = accelerate(model, spec) if spec else model
+    for index in range(3):
+        [pixels] = prepared(data[index].image, model.card)
+        logits, want = half(pixels.bfloat16()).float(), full(pixels)
+        assert (logits - want).norm() <= 0.02 * want.norm()
 
 
 def test_a_dtype_that_does_not_exist():
