@@ -67,7 +67,7 @@ def test_compiling_takes_torch_s_modes(compile, mode, monkeypatch):
 @pytest.mark.slow
 def test_compiled_once_for_all_images_of_a_size():
     model = Segmenter(classes=4, **SIZES).eval()
-    spec = "expedit(alpha=1, grid=(3, 4), top_k=4)"
+    spec = "expedit(alpha=1, grid=(3, 4), top_k=12)"  # all: on noise centres are so alike that a top-k is a toss-up
     fast, eager = accelerate(model, spec, compile=True), accelerate(model, spec)
     with torch.inference_mode():
         fast(torch.randn(1, 3, 48, 64))

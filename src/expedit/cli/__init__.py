@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     """The verb, with everything a user can cause told in one sentence instead of a traceback."""
     keep_memory()
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # torch's profiler tells of its stages below that
     try:
         return import_module(f".{args.verb}", __name__).run(args)
     except (ValueError, OSError, ImportError) as error:
