@@ -14,7 +14,7 @@ from ..methods import Expedit
 from ..models import Segmenter
 from ..models.mask2former import Mask2Former
 from ..surgery import accelerate, share
-from .flops import matrix_macs
+from .flops import flop_counter
 from .macs_swin import published_backbone_macs
 from .published import published_macs
 from .trace import trace
@@ -81,11 +81,12 @@ def cost(
     fast = base if method is None else accelerate(base, method, **(options or {}))
     like = next(base.parameters())
     pixels = noise(image, like) if pixels is None else pixels.to(like)
-    seen = trace(fast, pixels)
+    with flop_counter() as counter:
+        seen = trace(fast, pixels)
     clusters = [float(count) for count in seen.clusters]
     published = in_published_convention(model, method, image, clusters)
     return Cost(
-        true_macs=frames * matrix_macs(fast, pixels),
+        true_macs=frames * counter.get_total_flops() / 2,
         published_macs=None if published is None else frames * published,
         tokens=sum(seen.tokens) / len(seen.tokens),
         clusters=sum(clusters) / len(clusters) if clusters else None,
