@@ -1,6 +1,6 @@
 """Mask2Former's deformable attention: ours against the library's, alone and inside the whole network.
 
-    python benchmarks/deformable_attention.py            (about 10 minutes on two cores)
+    python benchmarks/deformable_attention.py            (about 4 minutes on two cores)
 
 Batch 1, fp32, both in turn in one process; medians, and the median ratio of the rounds.
 """

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     with threads(args.threads):
         facts = {**environment(args.device, dtype_of(args)), "compiled": str(compiled or "no")}
         if not args.macs_only:
-            timed = _time(model, methods, counted, size, args)
+            timed = _time(model, methods, counted, size, args, compiled)
     _show(args.model, size, counted, timed, facts, frames)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +84,7 @@ def _time(
     counted: Sequence[Counted],
     size: tuple[int, int],
     args: argparse.Namespace,
+    compiled: bool | str,
 ) -> list[Timed]:
     """Interleaved timing at every batch size, with progress."""
     from rich.progress import Progress
@@ -107,7 +108,7 @@ def _time(
                 args.rounds,
                 options=options_of(args),
                 progress=lambda: progress.advance(task),
-                compile=compile_of(args),
+                compile=compiled,
                 machine=machine,
             )
     return timed

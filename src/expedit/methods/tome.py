@@ -67,9 +67,8 @@ class Merged:
         with full_precision(x.device):
             products = torch.bmm(source, destination.transpose(1, 2))
         best, target = (products * scale[:, None, 1 - first :: 2]).max(2)
-        order = (best * scale[:, first::2]).argsort(
-            dim=1, descending=True, stable=True
-        )  # a top-k would leave ties to the device
+        similarity = best * scale[:, first::2]
+        order = similarity.argsort(dim=1, descending=True, stable=True)  # a top-k would leave ties to the device
         stays = torch.ones_like(order).scatter(1, order[:, :r], 0)
         place = torch.where(stays > 0, stays.cumsum(1) - 1, sources - r + target)
         index = torch.empty(b, n, dtype=torch.long, device=x.device)
