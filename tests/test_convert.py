@@ -14,6 +14,7 @@ from expedit.cli import main
 from expedit.models import Segmenter
 from expedit.models.convert import convert
 from expedit.models.official import official_name, read_official
+from expedit.models.torch_files import read_state_dict
 
 VARIANT = """\
 dataset_kwargs: {dataset: DATASET, normalization: vit}
@@ -206,11 +207,46 @@ def test_an_archive_that_blows_up_is_refused(tmp_path):
         expedit.load(path)
 
 
-def test_a_tensor_that_blows_up_is_refused(tmp_path):
+VALUES = torch.zeros(1000)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"x": torch.zeros(1).expand(1 << 40)},
+        {"x": torch.zeros(1).expand(1 << 62)},  # its number of bytes is 0 in 64 bits
+        {str(i): VALUES for i in range(100)},
+        {str(i): VALUES[:-i] for i in range(1, 100)},
+    ],
+    ids=["one", "beyond 64 bits", "one tensor by many names", "views of one storage"],
+)
+def test_tensors_that_blow_up_are_refused(tmp_path, state):
     path = tmp_path / "swollen.pth"
-    torch.save({"model": {"x": torch.zeros(1).expand(1 << 40)}}, path)
-    with pytest.raises(ValueError, match=r"swollen\.pth: .*\['x'\]"):
-        expedit.load(path)
+    torch.save({"model": state}, path)
+    with pytest.raises(ValueError, match=r"swollen\.pth: expected tensors of at most 2 times the \d+ bytes"):
+        read_state_dict(path)
+
+
+def test_tied_weights_are_read(tmp_path):
+    torch.save({"a": VALUES, "b": VALUES, "one": torch.zeros(1).expand(8)}, tmp_path / "tied.pth")
+    state = read_state_dict(tmp_path / "tied.pth")
+    assert {name: len(value) for name, value in state.items()} == {"a": 1000, "b": 1000, "one": 8}
+    assert state["a"].data_ptr() != state["b"].data_ptr()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["sparse", "compressed", "nested", "quantized", "meta"])
+def test_tensors_of_other_kinds_are_named(tmp_path, kind):
+    odd = {
+        "sparse": lambda: torch.eye(3).to_sparse(),
+        "compressed": lambda: torch.eye(3).to_sparse_csr(),
+        "nested": lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]),
+        "quantized": lambda: torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.quint8),
+        "meta": lambda: torch.zeros(3, device="meta"),
+    }[kind]()
+    torch.save({"model": {"good": VALUES, "odd": odd}}, tmp_path / "odd.pth")
+    with pytest.raises(ValueError, match=r"odd\.pth: expected plain tensors only, .* got also \['odd'\]"):
+        read_state_dict(tmp_path / "odd.pth")
 
 
 def test_wrong_keys_are_all_listed(small, tmp_path):

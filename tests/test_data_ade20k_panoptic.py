@@ -159,6 +159,28 @@ def test_labels_that_are_none_are_named(tmp_path, kind, pixels, message):
         prepare_panoptic(tmp_path, "val")
 
 
+def test_labels_fit_a_photograph_as_it_is_turned(tmp_path):
+    picture(tmp_path, "ADE_val_00000001")
+    photo = Image.fromarray(np.zeros((16, 12, 3), np.uint8))
+    exif = photo.getexif()
+    exif[274] = 6
+    photo.save(tmp_path / "images/validation/ADE_val_00000001.jpg", exif=exif)
+    prepare_panoptic(tmp_path, "val")
+    assert open_ade20k_panoptic(tmp_path)[0].image.shape == (12, 16, 3)
+
+
+@pytest.mark.parametrize("prepare", [prepare_panoptic, prepare_instance])
+def test_photographs_that_are_none_are_named(tmp_path, prepare, monkeypatch):
+    picture(tmp_path, "ADE_val_00000001")
+    path = tmp_path / "images/validation/ADE_val_00000001.jpg"
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match=r"ADE_val_00000001\.jpg: .*pixels"):  # noqa: PT012
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 12 * 16 // 2 - 1)
+        prepare(tmp_path, "val")
+    path.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"ADE_val_00000001\.jpg: expected an image"):
+        prepare(tmp_path, "val")
+
+
 def test_equals_the_derived_files_on_real_pictures(shared, tmp_path):
     """The stored segments were made elsewhere; here their labels are taken apart into channels and put together."""
     derived = shared / "data/ade20k/derived_150"

@@ -185,9 +185,14 @@ def test_damaged_annotations_are_named(tmp_path, damage, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"category_id": 999}, "category 999 is none of the 133"),
-        ({"area": None}, "needs id, category_id and area"),
-        ({"id": None}, "needs id, category_id and area"),
+        ({"category_id": 999}, r"000000000005\.png: category 999 is none of the 133"),
+        ({"area": None}, "a segment of .* needs id, category_id and area"),
+        ({"area": "wide"}, "a segment of .* needs id, category_id and area"),
+        ({"area": float("inf")}, "a segment of .* needs id, category_id and area"),
+        ({"id": None}, "a segment of .* needs id, category_id and area"),
+        ({"area": 0}, "an area of at least 1 pixel, got id 300 and area 0"),
+        ({"id": 0}, r"an id in 1\.\.16777215 .*got id 0 and area 6"),
+        ({"id": 256**3}, r"an id in 1\.\.16777215 .*got id 16777216 and area 6"),
     ],
 )
 def test_damaged_segments_are_named(tmp_path, change, message):
@@ -196,8 +201,9 @@ def test_damaged_segments_are_named(tmp_path, change, message):
     content = json.loads(path.read_text())
     content["annotations"][1]["segments_info"][0] |= change
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         open_coco_panoptic(tmp_path)[0]
+    assert str(caught.value).startswith(str(tmp_path))
 
 
 def test_file_names_do_not_leave_the_data_set(tmp_path):

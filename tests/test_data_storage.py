@@ -1,7 +1,9 @@
 import multiprocessing
 import os
 import pickle
+import tracemalloc
 import zipfile
+import zlib
 
 import pytest
 
@@ -80,6 +82,51 @@ def test_a_damaged_member_is_named(tmp_path):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"pack\.zip/a\.txt: cannot be read"):
         Tree(path).read("a.txt")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("extract_version", 255, r"pack\.zip: expected a zip archive, .*version 25\.5"),
+        ("flag_bits", 1, r"pack\.zip/a\.txt: cannot be read .*encrypted"),
+        ("compress_type", zipfile.ZIP_BZIP2, r"pack\.zip/a\.txt: expected a file packed by deflate .* type 12;"),
+        ("compress_type", zipfile.ZIP_LZMA, r"pack\.zip/a\.txt: expected a file packed by deflate .* type 14;"),
+        ("compress_type", 9, r"pack\.zip/a\.txt: expected a file packed by deflate .* type 9;"),
+        ("header_offset", 1 << 63, r"pack\.zip/a\.txt: cannot be read"),
+    ],
+)
+def test_what_cannot_be_unpacked_is_named(tmp_path, field, value, message):
+    with zipfile.ZipFile(tmp_path / "pack.zip", "w") as archive:
+        archive.writestr("a.txt", "1" * 500)
+        setattr(archive.getinfo("a.txt"), field, value)  # written when the archive is closed
+    with pytest.raises(ValueError, match=message):
+        Tree(tmp_path).read("a.txt")
+
+
+def test_no_more_is_unpacked_than_a_member_states(tmp_path):
+    with zipfile.ZipFile(tmp_path / "pack.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.txt", bytes(20_000_000))
+        info = archive.getinfo("a.txt")
+        info.file_size, info.CRC = 1000, zlib.crc32(bytes(1000))
+    tree = Tree(tmp_path)
+    assert tree.archives
+    tracemalloc.start()
+    content = tree.read("a.txt")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert content == bytes(1000)
+    assert peak < 1_000_000
+
+
+def test_a_zip_without_its_beginning_or_with_damaged_names_is_named(tmp_path):
+    path = write(tmp_path / "pack.zip", {"é.txt": b"1" * 500})
+    whole = path.read_bytes()
+    path.write_bytes(whole[20:])
+    with pytest.raises(ValueError, match=r"pack\.zip/é\.txt: cannot be read"):
+        Tree(path).read("é.txt")
+    path.write_bytes(whole.replace("é".encode(), b"\xff\xff"))
+    with pytest.raises(ValueError, match=r"pack\.zip: expected a zip archive"):
+        Tree(path).read("é.txt")
 
 
 def test_a_shortened_tar_is_refused(tmp_path):

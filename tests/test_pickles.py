@@ -1,10 +1,12 @@
 """The restricted unpickler: official files are read exactly, hostile ones are refused before anything runs."""
 
+import codecs
 import collections
 import os
 import pickle
 import pickletools
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -135,6 +137,20 @@ def test_absurd_lengths_do_not_end_the_process(tmp_path):
 def test_other_content_is_refused(tmp_path, content):
     with pytest.raises(ValueError, match="expected"):
         read_pickle(dump(tmp_path / "a.pkl", content))
+
+
+@pytest.mark.parametrize("kind", ["array", "text"])
+def test_ten_thousand_names_for_one_megabyte_are_refused(tmp_path, kind):
+    text, array = "\0" * (1 << 20), np.zeros(1 << 20, np.uint8)
+    state = {str(i): array if kind == "array" else Calls(codecs.encode, text, "latin1") for i in range(10_000)}
+    path = dump(tmp_path / "a.pkl", {"model": state})
+    assert path.stat().st_size < 2 << 20
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"a\.pkl: expected (arrays of at most|an array for each name)"):
+        read_pickle(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 << 20
 
 
 def test_missing_file(tmp_path):

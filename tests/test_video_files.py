@@ -1,10 +1,12 @@
 """Videos in and out: what is written is what is read, and what is broken is named or mended."""
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from expedit.data.video_files import open_video, video_writer
+from expedit.data.video_files import _encoder, open_video, video_writer
 from expedit.video import track
 from test_video import clip, small_model
 
@@ -61,6 +63,66 @@ def test_broken_videos_are_refused_or_mended(tmp_path):
             open_video(path)
     with pytest.raises(FileNotFoundError, match="no such video file"):
         open_video(tmp_path / "other.mp4")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """A Matroska file of 100 frames, 10 to the second."""
+    path = tmp_path_factory.mktemp("film") / "film.mkv"
+    writer = _encoder(path, 10, 64, 48)
+    for frame in clip(100, 48, 64):
+        writer.write(np.ascontiguousarray(frame))
+    writer.release()
+    return path.read_bytes()
+
+
+def changed(content, length=1.0, rate=None, lost=None):
+    """The file with its length made longer, another number of frames per second, or a frame that is no frame."""
+    content = bytearray(content)
+    place = content.index(b"\x44\x89\x88") + 3  # Duration
+    content[place : place + 8] = struct.pack(">d", 10_000 * length)
+    if rate:
+        place = content.index(b"\x23\xe3\x83\x84") + 4  # DefaultDuration
+        content[place : place + 4] = (10**9 // rate).to_bytes(4, "big")
+    if lost:
+        place = -1
+        for _ in range(lost + 1):
+            place = content.index(b"\0\0\1\xb6", place + 1)
+        content[place : place + 4] = bytes(4)
+    return content
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "complaint", "mended"),
+    [
+        ("film.mkv", {}, None, 100),
+        ("film.mkv", {"length": 1.04}, None, 100),  # its sound goes on
+        ("film.mkv", {"rate": 1000}, None, 100),  # what stands for a rate that varies
+        ("film.mkv", {"length": 1.2}, "frame 100: cannot be decoded; the file states 120 frames", 114),
+        ("film.mkv", {"lost": 50}, "frame 50: cannot be decoded", 100),
+        ("film.mkv", {"lost": 96}, "frame 96: cannot be decoded", 100),
+        ("film.mp4", {"length": 1.04}, "frame 100: cannot be decoded; the file states 104 frames", 102),
+    ],
+)
+def test_the_end_is_told_from_a_lost_frame(tmp_path, film, name, change, complaint, mended):
+    path = tmp_path / name
+    path.write_bytes(changed(film, **change))
+    if complaint:
+        with pytest.raises(ValueError, match=complaint):
+            list(open_video(path))
+    else:
+        assert len(list(open_video(path))) == 100
+    frames = list(open_video(path, "repeat"))
+    assert len(frames) == mended
+    if "lost" in change:
+        assert np.array_equal(frames[change["lost"]], frames[change["lost"] - 1])
+
+
+def test_frames_of_a_folder_come_in_natural_order(tmp_path):
+    names = ["frame1.png", "frame2.png", "frame9b.png", "frame10.png", "shot2-001.png", "shot2-2.png", "shot10-1.png"]
+    for name in sorted(names):
+        Image.fromarray(clip(1)[0]).save(tmp_path / name)
+    assert [file.name for file in open_video(tmp_path).files] == names
 
 
 def test_broken_folders_are_refused_or_mended(tmp_path):

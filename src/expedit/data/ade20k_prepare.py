@@ -14,7 +14,6 @@ Finished images are noted in a journal beside the result, so an interrupted run 
 
 from __future__ import annotations
 
-import io
 import json
 import posixpath
 from collections.abc import Callable, Sequence
@@ -22,12 +21,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from .ade20k import SPLITS
 from .ade20k_panoptic import THINGS, ade20k_base, instance_categories, panoptic_categories
-from .coco_files import Categories, Json, decode_rgb
-from .decode import decode_indices
+from .coco_files import Categories, Json
+from .decode import decode_indices, decode_rgb, image_size
 from .pairs import check_size
 from .panoptic import box_of, ids_to_png
 from .rle import area, encode
@@ -89,12 +87,8 @@ class Source:
     def _label(self, kind: str, image: str) -> tuple[str, bytes, tuple[int, int]]:
         """Name for messages and content of a label file, and (H, W) of its image."""
         path = posixpath.join(self.base, kind, self.folder, f"{stem(image)}.png")
-        try:
-            with Image.open(io.BytesIO(self.tree.read(image))) as picture:
-                width, height = picture.size
-        except OSError as error:
-            raise ValueError(f"{self.tree.where(image)}: expected an image ({error})") from None
-        return self.tree.where(path), self.tree.read(path), (height, width)
+        size = image_size(self.tree.read(image), self.tree.where(image))
+        return self.tree.where(path), self.tree.read(path), size
 
 
 def prepare_panoptic(root: Path, split: Split, progress: Progress | None = None) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -11,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from .decode import decode_image
+from .decode import decode_image, decode_rgb
 from .pairs import Color, check_size, sample_names
-from .panoptic import InstanceSample, PanopticSample, TrueInstance, TrueSegment, ids_from_png
+from .panoptic import MAX_ID, InstanceSample, PanopticSample, TrueInstance, TrueSegment, ids_from_png
 from .storage import Tree
 
 JSON_LIMIT = 1 << 31
@@ -113,10 +111,15 @@ class PanopticFiles(CocoFiles):
 
     def _segment(self, info: Json, name: str) -> TrueSegment:
         try:
-            category = self.categories.index(info["category_id"], name)
-            return TrueSegment(int(info["id"]), category, int(info["area"]), bool(info.get("iscrowd", 0)))
-        except (KeyError, TypeError) as error:
+            category, id_, area = info["category_id"], int(info["id"]), int(info["area"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{self.file}: a segment of {name} needs id, category_id and area ({error})") from None
+        if not 1 <= id_ <= MAX_ID or area < 1:
+            raise ValueError(
+                f"{self.file}: expected segments of {name} with an id in 1..{MAX_ID} and an area of at least 1 pixel, "
+                f"got id {id_} and area {area}"
+            )
+        return TrueSegment(id_, self.categories.index(category, name), area, bool(info.get("iscrowd", 0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,15 +196,6 @@ def records_of(tree: Tree, file: str, truth: Mapping[str, Any], folders: Sequenc
             raise ValueError(f"{file}: expected one annotation with segments_info for image {entry['id']}")
         records.append(Record(name, posixpath.join(folder, path), entry, annotations))
     return records
-
-
-def decode_rgb(content: bytes, name: str) -> np.ndarray:
-    """``(H, W, 3)`` uint8 exactly as stored; ValueError for a damaged file or one that is not RGB."""
-    pixels = decode_image(content, name)
-    with Image.open(io.BytesIO(content)) as header:
-        if header.mode != "RGB":
-            raise ValueError(f"{name}: expected three channels (RGB) that code numbers, got mode {header.mode}")
-    return pixels
 
 
 def open_panoptic(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import warnings
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 LABEL_ENDINGS = (".png", ".bmp", ".tif", ".tiff")  # lossless: JPEG changes label values
@@ -57,28 +57,54 @@ def decode_indices(content: bytes, name: str) -> np.ndarray:
         ValueError: as for `decode_image`, or the picture has colours instead of one number per pixel.
     """
     with _opened(content, name) as image:
-        if image.mode not in ("L", "P", "1", "I") and not image.mode.startswith("I;16"):
-            raise ValueError(
-                f"{name}: expected a label picture with one class number per pixel (grey or palette), got colour mode "
-                f"{image.mode}; convert the colours to class numbers first"
-            )
-        values = np.array(image)
+        mode, values = image.mode, np.array(image)
+    if mode not in ("L", "P", "1", "I") and not mode.startswith("I;16"):
+        raise ValueError(
+            f"{name}: expected a label picture with one class number per pixel (grey or palette), got colour mode "
+            f"{mode}; convert the colours to class numbers first"
+        )
     return values.astype(np.uint8) if values.dtype == bool else values
+
+
+def decode_rgb(content: bytes, name: str) -> np.ndarray:
+    """Colours that code numbers as ``(H, W, 3)`` uint8 exactly as stored: neither turned nor blended.
+
+    Raises:
+        ValueError: as for `decode_image`, or the picture is not RGB.
+    """
+    with _opened(content, name) as image:
+        mode, pixels = image.mode, np.array(image)
+    if mode != "RGB":
+        raise ValueError(f"{name}: expected three channels (RGB) that code numbers, got mode {mode}")
+    return pixels
+
+
+def image_size(content: bytes, name: str) -> tuple[int, int]:
+    """(H, W) that `decode_image` gives, of a JPEG from its header alone; ValueError as there."""
+    with _opened(content, name) as image:
+        if image.format != "JPEG":  # TIFF is turned while it is loaded, PNG may say only at its end how to turn it
+            image.load()
+        turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        width, height = image.size
+    return (width, height) if turned else (height, width)
 
 
 @contextmanager
 def _opened(content: bytes, name: str) -> Iterator[Image.Image]:
-    """The loaded image, with everything Pillow can throw told in one sentence that names the file."""
+    """The image, not decoded yet. All that Pillow throws, in the block too, is told in one sentence with the name."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content))
-            image.load()
+        with Image.open(io.BytesIO(content)) as image:
+            width, height = image.size
+            # Pillow only warns up to twice its limit, and warnings are not made errors for one thread alone.
+            if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError(
+                    f"expected at most {Image.MAX_IMAGE_PIXELS} pixels, got {width} x {height}; "
+                    "if that is right, raise PIL.Image.MAX_IMAGE_PIXELS"
+                )
+            yield image
     except UnidentifiedImageError:
         raise ValueError(f"{name}: expected an image, but its content is none that Pillow knows") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise ValueError(f"{name}: {error}") from None
-    except (OSError, SyntaxError, EOFError, ValueError) as error:
+    except (OSError, SyntaxError, EOFError, ValueError, struct.error) as error:
         raise ValueError(f"{name}: the image is damaged or cut short ({error})") from None
-    with image:
-        yield image

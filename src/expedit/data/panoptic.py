@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -144,11 +144,3 @@ def box_of(mask: np.ndarray) -> list[int]:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     x, y = int(columns[0]), int(rows[0])
     return [x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1]
-
-
-def category_index(category_ids: Sequence[int], name: str) -> dict[int, int]:
-    """Category id of a file to class index; ValueError where an id comes twice."""
-    index = {category: place for place, category in enumerate(category_ids)}
-    if len(index) != len(category_ids):
-        raise ValueError(f"{name}: a category id comes twice")
-    return index

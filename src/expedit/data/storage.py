@@ -17,6 +17,9 @@ from typing import Protocol
 MEMBER_LIMIT = 1 << 28
 """Largest file that is read unless the caller allows more, in bytes."""
 
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
+"""What ``zipfile`` raises on damage, passwords and what it does not know (``NotImplementedError``)."""
+
 
 class Archive(Protocol):
     """One archive file: what it holds, and the bytes of a member."""
@@ -50,7 +53,7 @@ class ZipArchive:
         if self._handle is None or self._handle[0] != os.getpid():
             try:
                 self._handle = os.getpid(), zipfile.ZipFile(self.path)
-            except zipfile.BadZipFile as error:
+            except BROKEN_ZIP as error:
                 raise ValueError(
                     f"{self.path}: expected a zip archive, but it is damaged or cut short ({error})"
                 ) from None
@@ -64,11 +67,20 @@ class ZipArchive:
         return self._zip().getinfo(self.members[name]).file_size
 
     def read(self, name: str) -> bytes:
-        """The whole member, checked against its checksum."""
+        """The whole member, checked against its checksum; never is more unpacked than ``size`` says."""
+        archive, where = self._zip(), f"{self.path}/{name}"
+        info = archive.getinfo(self.members[name])
+        # Python unpacks other kinds whole and then cuts them to the size they state.
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(
+                f"{where}: expected a file packed by deflate or not at all, got compression type {info.compress_type}; "
+                "unpack the archive"
+            )
         try:
-            return self._zip().read(self.members[name])
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-            raise ValueError(f"{self.path}/{name}: cannot be read from the archive ({error})") from None
+            with archive.open(info.filename) as member:
+                return member.read(info.file_size)
+        except (*BROKEN_ZIP, OSError) as error:
+            raise ValueError(f"{where}: cannot be read from the archive ({error})") from None
 
 
 class TarArchive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,13 @@ MOST_PIXELS = 1 << 26
 
 SLACK = 2
 """Frames by which the number that a video file states may be too high."""
+
+COUNTED = (".mp4", ".m4v", ".mov", ".avi")
+"""Files that hold the number of their frames. For others, such as .webm and .mkv, it is length times rate: an estimate,
+too high where the sound goes on after the last frame or the rate varies."""
+
+CERTAIN = 0.95
+"""Share of an estimated number before which no film ends; a frame that is lost there is still told from the end."""
 
 FOLDER_RATE = 24.0
 """Frames per second where nothing tells."""
@@ -51,17 +59,23 @@ class VideoFile:
         return _mended(self._decoded(), self.broken)
 
     def _decoded(self) -> Iterator[tuple[str, np.ndarray | ValueError]]:
+        """Name of every frame, and the frame or what is wrong with it."""
         import cv2
 
-        capture, index = _opened(self.path), 0
+        capture, index, stated = _opened(self.path), 0, self.stated or 0
+        certain = stated if self.path.suffix.lower() in COUNTED else CERTAIN * stated
+        held: list[tuple[str, np.ndarray | ValueError]] = []  # broken frames, or the end: the next good one tells
         try:
             while True:
                 good, frame = capture.read()
-                if not good and index >= (self.stated or 0) - SLACK:
+                if not good and index >= stated - SLACK:
                     return
                 name = f"{self.path}, frame {index}"
                 broken = ValueError(f"{name}: cannot be decoded; the file states {self.stated} frames")
-                yield name, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if good else broken
+                held.append((name, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if good else broken))
+                if good or index < certain:
+                    yield from held
+                    held.clear()
                 index += 1
         finally:
             capture.release()
@@ -69,7 +83,7 @@ class VideoFile:
 
 @dataclass(frozen=True)
 class FrameFolder:
-    """A folder of pictures as a video, in the order of their names; fields as for ``VideoFile``."""
+    """A folder of pictures as a video, in natural order (frame 2 before frame 10); fields as for ``VideoFile``."""
 
     path: Path
     files: tuple[Path, ...]
@@ -95,10 +109,10 @@ def open_video(path: Path, broken: Broken = "refuse") -> VideoFile | FrameFolder
         ValueError: not a video.
     """
     if path.is_dir():
-        files = tuple(sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_ENDINGS))
+        files = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_ENDINGS]
         if not files:
             raise FileNotFoundError(f"{path}: no frames in this folder; looked for {' '.join(IMAGE_ENDINGS)}")
-        return FrameFolder(path, files, broken=broken)
+        return FrameFolder(path, tuple(sorted(files, key=_natural)), broken=broken)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such video file or folder of frames")
     import cv2
@@ -106,7 +120,9 @@ def open_video(path: Path, broken: Broken = "refuse") -> VideoFile | FrameFolder
     capture = _opened(path)
     rate, stated = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
     capture.release()
-    return VideoFile(path, rate if 0 < rate < 1000 else FOLDER_RATE, int(stated) if stated > 0 else None, broken)
+    if not 0 < rate < 1000:  # then the number of frames, which may be made from it, tells nothing either
+        rate, stated = FOLDER_RATE, 0
+    return VideoFile(path, rate, int(stated) if stated > 0 else None, broken)
 
 
 def _opened(path: Path) -> Any:
@@ -123,6 +139,11 @@ def _opened(path: Path) -> Any:
     if width * height > MOST_PIXELS:
         raise ValueError(f"{path}: expected frames of at most {MOST_PIXELS} pixels, got {width:.0f} x {height:.0f}")
     return capture
+
+
+def _natural(path: Path) -> tuple[list[str | int], str]:
+    """Sorts names by the numbers in them, also where these have no leading zeros."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)], path.name
 
 
 def _picture(path: Path) -> np.ndarray | ValueError:

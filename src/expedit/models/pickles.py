@@ -34,6 +34,9 @@ DAMAGED = (
 )
 """What the unpickler raises on files that are cut short, damaged or made to harm."""
 
+TIED = 2
+"""Bytes of weights for each byte of a file, at most: files share some weights between names, but pack none."""
+
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
     """Arrays of a detectron2 ``.pkl`` by name: ``{"model": {name: array}, ...}`` or ``{name: array}``.
@@ -53,22 +56,28 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         except DAMAGED as error:
             raise ValueError(f"{path}: expected a whole pickle of arrays, but it is damaged ({error})") from None
     try:
-        return _tensors(content)
+        return _tensors(content, TIED * path.stat().st_size)
     except DAMAGED as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _tensors(content: Any) -> dict[str, Tensor]:
+def _tensors(content: Any, limit: int) -> dict[str, Tensor]:
     if not isinstance(content, dict):
         raise ValueError(f"expected a dictionary of arrays, got {type(content).__name__}")
     arrays = content.get("model", content)
     if not isinstance(arrays, dict) or not arrays:
         raise ValueError(f"expected named arrays under 'model', got {type(arrays).__name__}")
-    state = {}
+    state, total = {}, 0
     for name, array in arrays.items():
         if not isinstance(name, str) or not isinstance(array, _Array):
             raise ValueError(f"expected an array for each name, got {type(array).__name__} for {name!r}")
         state[name] = torch.from_numpy(array.read())
+        total += state[name].nbytes
+        if total > limit:
+            raise ValueError(
+                f"expected arrays of at most {limit} bytes, {TIED} times the file, got more: names share "
+                "arrays, save copies"
+            )
     return state
 
 
@@ -151,11 +160,11 @@ def _scalar(dtype: Any, raw: Any) -> Any:
     return None
 
 
-def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    """Protocol 2 writes bytes as text that is encoded again."""
+def _encode(text: Any, encoding: Any = "latin1") -> str:
+    """Protocol 2 writes bytes as text that is encoded again: only when an array is read, or copies could pile up."""
     if not isinstance(text, str) or encoding != "latin1":
         raise _Refused(f"it asks for the codec {encoding!r}")
-    return text.encode("latin1")
+    return text
 
 
 def _no_bytes() -> bytes:

@@ -7,6 +7,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from .pickles import TIED
 
 STATE_KEYS = ("model", "state_dict")
 """Where trainers put the weights: the official Segmenter, and mmsegmentation."""
@@ -24,7 +27,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: damaged, not a dictionary of tensors, or it would run code when read; the message says which.
+        ValueError: damaged, not a dictionary of plain tensors, or it would run code when read; the message says which.
     """
     content = _unpickle(path)
     if isinstance(content, Mapping):
@@ -32,14 +35,28 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         content = next(inner, content)
     if not isinstance(content, Mapping) or not content:
         raise ValueError(f"{path}: expected a dictionary of tensors, got {type(content).__name__}")
-    wrong = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    wrong = [str(name) for name, value in content.items() if not _plain(value)]
     if wrong:
         where = " or ".join(map(repr, STATE_KEYS))
-        raise ValueError(f"{path}: expected tensors only, at the top or under {where}, got also {wrong[:8]}")
-    swollen = [name for name, value in content.items() if value.nbytes > value.untyped_storage().nbytes()]
-    if swollen:
-        raise ValueError(f"{path}: expected tensors as large as what is stored of them, but not so {swollen[:8]}")
+        raise ValueError(f"{path}: expected plain tensors only, at the top or under {where}, got also {wrong[:8]}")
+    # Not torch's own nbytes: its 64 bits wrap around.
+    total, size = sum(prod(value.shape) * value.element_size() for value in content.values()), path.stat().st_size
+    if total > TIED * size:
+        raise ValueError(
+            f"{path}: expected tensors of at most {TIED} times the {size} bytes of the file, got {total}: save "
+            "copies of them (clone), not views of one another"
+        )
     return {str(name): _copy(value) for name, value in content.items()}
+
+
+def _plain(value: Any) -> bool:
+    """Whether it is a tensor of numbers in memory: not sparse, nested, quantized or without values."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and value.device.type == "cpu"
+        and not (value.is_nested or value.is_quantized)
+    )
 
 
 def _copy(value: Tensor) -> Tensor:
