@@ -94,7 +94,7 @@ def test_pascal_context_without_masks_says_what_is_expected(tmp_path):
 def test_something_else(tmp_path):
     report = inspect(write(tmp_path, {"a.txt": "", "b/c.jpg": picture()}))
     assert (report.kind, report.splits, report.ok) == (None, (), False)
-    kinds = ["ade20k", "cityscapes", "pascal-context", "coco-panoptic", "coco-instance", "folder"]
+    kinds = ["ade20k", "cityscapes", "pascal-context", "coco-panoptic", "coco-instance", "youtubevis", "folder"]
     assert [line.split(":")[0] for line in report.missing] == kinds
     with pytest.raises(FileNotFoundError, match="no such folder or archive"):
         inspect(tmp_path / "none")

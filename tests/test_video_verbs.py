@@ -1,6 +1,7 @@
 """Video models on the command line and over data sets: evaluate, predict, benchmark, on real frames."""
 
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from expedit.cli import main
+from expedit.data.object_data import VIDEO, guess_objects
 from expedit.data.rle import encode
 from expedit.data.video_files import open_video
 from expedit.data.youtubevis import CLASSES, open_youtubevis
@@ -50,6 +52,17 @@ def dataset(shared, tmp_path_factory):
     content = {"videos": videos, "categories": categories, "annotations": tracks}
     (root / "valid.json").write_text(json.dumps(content))
     return root
+
+
+def test_doctor_knows_the_layout(dataset, tmp_path, capsys):
+    assert main(["doctor", "--data", str(dataset)]) == 0
+    assert "valid: 3 clips" in capsys.readouterr().out
+    assert guess_objects(dataset, "video") in VIDEO
+    broken = tmp_path / "broken"
+    shutil.copytree(dataset, broken)
+    next(broken.glob("valid/JPEGImages/*/00000.jpg")).write_bytes(b"no picture")
+    assert main(["doctor", "--data", str(broken)]) == 2
+    assert "00000.jpg" in capsys.readouterr().out
 
 
 def test_evaluation_end_to_end(dataset, tmp_path):

@@ -33,12 +33,19 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What `inspect` found. ``kind`` is a name of a data set or None; ``missing`` says what is expected where."""
+    """What `inspect` found.
+
+    Attributes:
+        kind: name of a data set or None.
+        missing: what is expected where.
+        unit: what is counted.
+    """
 
     path: Path
     kind: str | None
     splits: tuple[SplitReport, ...]
     missing: tuple[str, ...]
+    unit: str = "images"
 
     @property
     def ok(self) -> bool:
@@ -48,7 +55,9 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{self.path}: {self.kind or 'the layout of no data set that expedit knows'}"]
         for split in self.splits:
-            lines.append(f"  {split.name}: {split.images} images, {split.labels} labels, {split.checked} pairs read")
+            lines.append(
+                f"  {split.name}: {split.images} {self.unit}, {split.labels} labels, {split.checked} pairs read"
+            )
             lines.append(f"    {split.problem or 'nothing wrong'}")
         if self.missing:
             lines += ["  expected:", *(f"    {place}" for place in self.missing)]
@@ -126,6 +135,7 @@ def expectations(tree: Tree) -> tuple[str, ...]:
         "annotation file trainval_merged.json",
         f"coco-panoptic: {tree.where('annotations/panoptic_val2017.json')}, val2017 and panoptic_val2017",
         f"coco-instance: {tree.where('annotations/instances_val2017.json')} and val2017",
+        f"youtubevis: {tree.where('valid.json')} or valid/instances.json, and valid/JPEGImages",
         f"folder: {tree.where('images/val')}, {tree.where('labels/val')} and {tree.where(CLASS_FILE)}",
     )
 

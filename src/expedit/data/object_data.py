@@ -10,7 +10,7 @@ from .ade20k_panoptic import open_ade20k_instance, open_ade20k_panoptic
 from .coco import find_coco, open_coco_instance, open_coco_panoptic
 from .coco_files import InstanceFiles, PanopticFiles
 from .storage import Tree
-from .youtubevis import VideoFiles, open_youtubevis
+from .youtubevis import VideoFiles, find_youtubevis, open_youtubevis
 
 PANOPTIC: dict[str, Callable[[Path, str], PanopticFiles]] = {
     "coco-panoptic": open_coco_panoptic,
@@ -68,4 +68,6 @@ def guess_objects(path: Path, task: str) -> str | None:
             return f"coco-{task}"
         if find_ade20k(tree) is not None:
             return f"ade20k-{task}"
+    if task == "video" and find_youtubevis(tree):
+        return next(iter(VIDEO))  # the two years have one layout
     return None

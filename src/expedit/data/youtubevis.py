@@ -119,7 +119,26 @@ def open_youtubevis(root: Path, split: str = "valid") -> VideoFiles:
         ValueError: an unknown split, or an annotation file that lacks what it needs.
     """
     folder = split_name(split, SPLITS)
-    return open_clips(root, [f"{folder}.json", f"{folder}/instances.json"], f"{folder}/JPEGImages")
+    return open_clips(root, annotation_files(folder), frame_folder(folder))
+
+
+def annotation_files(folder: str) -> list[str]:
+    """Where the annotations of a split may be."""
+    return [f"{folder}.json", f"{folder}/instances.json"]
+
+
+def frame_folder(folder: str) -> str:
+    """Where the frames of a split are, a folder per clip."""
+    return f"{folder}/JPEGImages"
+
+
+def find_youtubevis(tree: Tree) -> list[str]:
+    """Splits with annotations and frames."""
+    return [
+        folder
+        for folder in dict.fromkeys(SPLITS.values())
+        if any(tree.exists(file) for file in annotation_files(folder)) and tree.has(frame_folder(folder))
+    ]
 
 
 def open_clips(root: Path, jsons: list[str], folder: str) -> VideoFiles:
