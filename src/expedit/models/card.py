@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Task = Literal["semantic", "panoptic", "instance", "video"]
+Resampling = Literal["opencv", "pillow"]
+Output = Literal["pixels", "queries"]
 Color = tuple[int, int, int]
 
 
@@ -41,20 +43,29 @@ class Card:
     resize: tuple[int, int] | None = None
     crop: int | None = None
     stride: int | None = None
-    resampling: Literal["opencv", "pillow"] = "opencv"
+    resampling: Resampling = "opencv"
     things: tuple[int, ...] = ()
     source: str = ""
     multiple: int = 1
-    output: Literal["pixels", "queries"] = "pixels"
+    output: Output = "pixels"
     score_threshold: float = 0.8
     overlap_threshold: float = 0.8
     instances: int = 100
 
     def __post_init__(self) -> None:
+        for name, kind in (("task", Task), ("resampling", Resampling), ("output", Output)):
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"{name}: expected one of {get_args(kind)}, got {getattr(self, name)!r}")
         if len(self.palette) != len(self.classes):
             raise ValueError(f"palette: expected {len(self.classes)} colours, one per class, got {len(self.palette)}")
+        if len(self.mean) != 3 or len(self.std) != 3:
+            raise ValueError(f"mean and std: expected three numbers each, got {self.mean} and {self.std}")
         if (self.crop is None) != (self.stride is None):
             raise ValueError(f"crop and stride belong together, got {self.crop} and {self.stride}")
+        if self.crop is not None and self.stride is not None and not 1 <= self.stride <= self.crop:
+            raise ValueError(f"stride: expected 1..{self.crop}, or windows leave gaps, got {self.stride}")
+        if self.multiple < 1:
+            raise ValueError(f"multiple: expected at least 1 pixel, got {self.multiple}")
 
 
 def generic_card(classes: int, crop: int) -> Card:

@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from ..data.writing import whole
 from .card import Card
 
 FORMAT = "expedit-1"
@@ -36,15 +37,27 @@ def save(
         "card": json.dumps(asdict(model.card)),  # type: ignore[call-overload]
         **(extra or {}),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata)
-    partial.chmod(0o644)  # safetensors makes files that only their owner can read
-    partial.replace(path)
+    with whole(path) as partial:
+        save_file(tensors, partial, metadata)
+        partial.chmod(0o644)  # safetensors makes files that only their owner can read
 
 
-def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors (floats as fp32) and metadata of a safetensors file; ValueError says what is wrong with it."""
+class Told(NamedTuple):
+    """What a file tells beside its tensors; a bare one tells nothing.
+
+    Attributes:
+        model: class name of the network.
+        settings: what it was built with that tensors do not tell.
+        card: its protocol.
+    """
+
+    model: str | None
+    settings: dict[str, Any]
+    card: Card | None
+
+
+def read(path: Path) -> tuple[dict[str, torch.Tensor], Told]:
+    """Tensors (floats as fp32) of a safetensors file and what it tells of them; ValueError says what is wrong."""
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -54,15 +67,19 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
             f"{path}: expected a whole safetensors file, but it is damaged or cut short ({error})"
         ) from None
     floats = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
-    return floats, metadata
-
-
-def card_from(fields: Mapping[str, Any]) -> Card:
-    """A card from parsed JSON; ValueError if a field is missing, not known or does not fit."""
     try:
-        return Card(**{name: _frozen(value) for name, value in fields.items()})
-    except TypeError as error:
-        raise ValueError(f"the model card in the metadata does not fit this version: {error}") from None
+        return floats, _told(metadata)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:  # not JSON, or not the JSON we write
+        raise ValueError(f"{path}: its metadata does not fit this version of expedit: {error}") from None
+
+
+def _told(metadata: Mapping[str, str]) -> Told:
+    found = metadata.get("format", "")
+    if found.startswith("expedit") and found != FORMAT:
+        raise ValueError(f"expected the format {FORMAT!r}, got {found!r}")
+    card = json.loads(metadata.get("card", "null"))
+    frozen = None if card is None else Card(**{name: _frozen(value) for name, value in card.items()})
+    return Told(metadata.get("model"), dict(json.loads(metadata.get("settings", "{}"))), frozen)
 
 
 def _frozen(value: Any) -> Any:

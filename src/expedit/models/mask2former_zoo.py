@@ -6,13 +6,15 @@ import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ..data import ade20k_panoptic, coco, youtubevis
 from ..data.coco_files import Categories
 from .card import Card, Task, distinct_colors
-from .detectron2 import modern
+from .detectron2 import OWN, modern
 from .mask2former import Architecture, Mask2Former, transformers
 from .pickles import read_pickle
 from .video_mask2former import VideoMask2Former
@@ -139,9 +141,21 @@ def read_folder(path: Path, name: str | None) -> Mask2Former:
     name = name or matching(found.classes, found.queries, found.embed)
     if found != PUBLISHED[name]:
         raise ValueError(f"not {name}: expected {PUBLISHED[name]}, got {found}")
-    network = library.Mask2FormerForUniversalSegmentation.from_pretrained(path, config=config, local_files_only=True)
+    network = _whole(library.Mask2FormerForUniversalSegmentation, path, config)
     card = published_card(name)
     return network_of(card)(found, card, network).eval()
+
+
+def _whole(kind: Any, path: Path, config: Any) -> Any:
+    """The library's network with all weights of the folder; left alone, the library fills what is absent with noise."""
+    try:
+        network, told = kind.from_pretrained(path, config=config, local_files_only=True, output_loading_info=True)
+    except (RuntimeError, OSError, SafetensorError) as error:
+        raise ValueError(f"the weights cannot be read: {' '.join(str(error).split())}") from None
+    if absent := sorted(name for name in told["missing_keys"] if not name.startswith(OWN)):
+        some = ", ".join(absent[:5])
+        raise ValueError(f"expected weights for the whole network, {len(absent)} are missing: {some}, …")
+    return network
 
 
 def matching(classes: int, queries: int, embed: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
@@ -112,16 +111,17 @@ QUERY_MODELS: dict[str | None, type[Mask2Former]] = {
 
 def read_safetensors(path: Path, **overrides: Any) -> nn.Module:
     """Our own file, or bare official Segmenter keys in safetensors; ``overrides`` of ``Segmenter.from_state_dict``."""
-    state, metadata = files.read(path)
-    settings = json.loads(metadata.get("settings", "{}"))
+    state, told = files.read(path)
     try:
-        if (kind := metadata.get("model")) in QUERY_MODELS:
-            return QUERY_MODELS[kind].from_settings(state, settings, files.card_from(json.loads(metadata["card"])))
-        model = Segmenter.from_state_dict(state, **{**settings, **overrides})
-    except ValueError as error:
+        if told.model in QUERY_MODELS:
+            if told.card is None:
+                raise ValueError(f"a {told.model} needs the card in the file's metadata, and there is none")
+            return QUERY_MODELS[told.model].from_settings(state, told.settings, told.card)
+        model = Segmenter.from_state_dict(state, **{**told.settings, **overrides})
+    except (ValueError, TypeError) as error:  # TypeError: settings that this version does not know
         raise ValueError(f"{path}: {error}") from None
-    if "card" in metadata:
-        model.card = files.card_from(json.loads(metadata["card"]))
+    if told.card is not None:
+        model.card = told.card
     return model
 
 
