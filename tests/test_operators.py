@@ -4,16 +4,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import reference
 from expedit.core import Grid, TokenMap
-from expedit.core.clustering import Axis, cluster
+from expedit.core.clustering import Axis, Tiling, _kept_tables, _tables, cluster
 from expedit.core.similarity import nearest, reading_weights
-from expedit.core.windows import Windowed, merge, partition
-from expedit.methods import Expedit
+from expedit.core.windows import merge, partition
 from expedit.methods.act import QueryClusters
 from expedit.methods.evit import Attentive, EViT
-from expedit.methods.expedit import Clusters
 from expedit.methods.pool import Averages
 from expedit.methods.tome import Merged
 
@@ -36,6 +35,20 @@ def test_tiled_clustering_equals_the_literal_loops(grid, cells, neighbourhood):
     for image, got in zip(x, centres, strict=True):
         want = reference.cluster(image, grid, cells, 3, neighbourhood, 0.1)
         assert torch.allclose(got.double(), want, atol=1e-4)
+
+
+def test_places_are_worked_out_once_per_size_whoever_asks_first():
+    """Neither fake nor inference tensors may be kept for those who come later."""
+    sizes = (Grid(17, 19), Grid(5, 6), 1, 3, 0.1)
+    x = torch.randn(1, 17 * 19, 4)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
+        cluster(x, *sizes)
+    made = _kept_tables.cache_info().misses
+    assert torch.isfinite(cluster(x, *sizes)).all()
+    assert _kept_tables.cache_info().misses == made
+    assert not any(
+        table.is_inference() for table in _tables(*Tiling.of(*sizes[:2], 1).h, *Tiling.of(*sizes[:2], 1).w, x.device)
+    )
 
 
 def test_distances_stay_in_fp32_inside_autocast():
@@ -154,25 +167,6 @@ def test_windows_partition_and_merge_are_inverse(grid):
     windows = partition(x, Grid(*grid), Grid(6, 4))
     assert windows.shape[1] == 24
     assert torch.equal(merge(windows, Grid(*grid), Grid(6, 4)), x)
-
-
-def test_a_windowed_map_speaks_of_the_whole_lattice():
-    """Up-reading through the global map equals reading window by window."""
-    grid, window, inner = Grid(10, 14), Grid(6, 6), Clusters(Expedit(grid=(4, 4), top_k=5))
-    x = torch.randn(2, grid.length, 8)
-    small, token_map = Windowed(inner, window)(x, x, grid)
-    assert token_map.grid == Grid(8, 12)
-    assert small.shape == (2, 96, 8)
-    windows = partition(x, grid, window)
-    local_small, local_map = inner(windows, windows, window)
-    want = merge(local_map.up(local_small), grid, window)
-    assert torch.allclose(token_map.up(small), want, atol=1e-5)
-
-
-def test_a_method_that_leaves_the_lattice_is_refused_in_windows():
-    x = torch.randn(1, 36, 4)
-    with pytest.raises(ValueError, match="lattice"):
-        Windowed(Merged(0.3, 0), Grid(6, 6))(x, x, Grid(6, 6))
 
 
 def test_down_is_the_mean_of_the_readers():

@@ -8,12 +8,14 @@ of the tokens, and the term ``|x|^2`` is dropped: it is constant along the axis 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import _disable_current_modes
 
 from .similarity import full_precision
 from .tokens import Grid, to_map, to_tokens
@@ -251,7 +253,21 @@ class Tables(NamedTuple):
 @torch.compiler.assume_constant_result
 def _tables(*sizes: Any) -> tuple[Tensor, ...]:
     """``Tables`` from the fields of both axes and a device; plain arguments, so that a compiler takes them as given."""
-    tiling, device = Tiling(Axis(*sizes[:6]), Axis(*sizes[6:12])), sizes[12]
+    return _kept_tables(*sizes)
+
+
+@lru_cache(maxsize=64)
+def _kept_tables(*sizes: Any) -> tuple[Tensor, ...]:
+    """Made once per size and device: some 200 small operations, and a GPU would be waited for.
+
+    They outlive whoever asks first, so nothing of his mode (inference, counting, fake tensors) may stick to them.
+    """
+    with torch.inference_mode(False), _disable_current_modes():
+        made = _made_tables(Tiling(Axis(*sizes[:6]), Axis(*sizes[6:12])), torch.device("cpu"))
+        return tuple(table.to(sizes[12]) for table in made)
+
+
+def _made_tables(tiling: Tiling, device: torch.device) -> tuple[Tensor, ...]:
     h, w = tiling
     (rows, row_cell), (columns, column_cell) = h.rows(device), w.rows(device)
     tokens = _grid(rows * w.tokens, columns, torch.add)

@@ -78,10 +78,12 @@ class TokenMap:
 
     def _segment_mean(self, x: Tensor) -> Tensor:
         """Mean of each group of rows, as bags of sorted rows: no atomics, so the same sum every time."""
-        b = len(x)
-        group, order = self._rows().flatten().sort(stable=True)
-        starts = torch.searchsorted(group, torch.arange(b * self.length, device=x.device))
-        return F.embedding_bag(order, x.flatten(0, 1), starts, mode="mean").unflatten(0, (b, self.length))
+        b, n = x.shape[:2]
+        group, order = self.index[:, :, 0].sort(dim=1, stable=True)
+        starts = torch.searchsorted(group, torch.arange(self.length, device=x.device).repeat(b, 1))
+        first = n * torch.arange(b, device=x.device)[:, None]
+        bags = F.embedding_bag((order + first).flatten(), x.flatten(0, 1), (starts + first).flatten(), mode="mean")
+        return bags.unflatten(0, (b, self.length))
 
     def _rows(self) -> Tensor:
         """``index`` into the reduced tokens of the whole batch laid end to end."""
@@ -101,8 +103,9 @@ class TokenMap:
         own = torch.arange(prefix, device=self.index.device)[None, :, None].expand(b, prefix, k)
         weight = self.weight
         if weight is not None:
-            weight = torch.cat((weight.new_tensor([1.0] + (k - 1) * [0.0]).expand(b, prefix, k), weight), 1)
-        return TokenMap(torch.cat((own, self.index + prefix), 1), weight, prefix + self.length)
+            weight = torch.cat((F.pad(weight.new_ones(b, prefix, 1), (0, k - 1)), weight), 1)
+        index = torch.cat((own, self.index + prefix), 1)
+        return replace(self, index=index, weight=weight, length=prefix + self.length, grid=None)
 
     def owner(self) -> Tensor:
         """The reduced token each token reads most, ``(b, n)`` int64: the clusters as a picture."""
