@@ -14,13 +14,17 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from expedit.data.coco import open_coco_instance, open_coco_panoptic
+from expedit.data.panoptic import ids_to_png
+from expedit.data.rle import encode
 from expedit.data.submissions import (
     instance_results,
-    panoptic_writer,
-    video_results,
+    panoptic_annotation,
+    track_results,
+    write_panoptic,
     write_results,
     write_video_submission,
 )
+from expedit.data.writing import write_png
 from expedit.metrics.instance import instance_ap
 from expedit.metrics.panoptic import PanopticQuality
 from expedit.metrics.video import video_ap
@@ -44,18 +48,19 @@ def test_panoptic_files_score_as_the_predictions_in_memory(shared, tmp_path):
     official_tree(shared, tmp_path)
     data = open_coco_panoptic(tmp_path)
     quality = PanopticQuality(len(data.classes), data.categories.things)
-    path = tmp_path / "out/panoptic.json"
-    with panoptic_writer(path, data.categories.ids, data.truth) as writer:
-        for index in range(len(data)):
-            sample = data[index]
-            moved = np.roll(sample.ids, 9, 1)
-            ids = np.unique(moved, return_inverse=True)[1].reshape(moved.shape).astype(np.int32)
-            before = {int(new): int(old) for new, old in zip(ids.ravel(), moved.ravel(), strict=True) if old}
-            ids[moved == 0] = 0
-            categories = {segment.id: segment.category for segment in sample.segments}
-            pieces = [Piece(new, categories[old]) for new, old in before.items()]
-            quality.add(sample.ids, sample.segments, ids, pieces)
-            writer.add(sample.image_id, sample.name, ids, pieces)
+    path, entries = tmp_path / "out/panoptic.json", []
+    for index in range(len(data)):
+        sample = data[index]
+        moved = np.roll(sample.ids, 9, 1)
+        ids = np.unique(moved, return_inverse=True)[1].reshape(moved.shape).astype(np.int32)
+        before = {int(new): int(old) for new, old in zip(ids.ravel(), moved.ravel(), strict=True) if old}
+        ids[moved == 0] = 0
+        categories = {segment.id: segment.category for segment in sample.segments}
+        pieces = [Piece(new, categories[old]) for new, old in before.items()]
+        quality.add(sample.ids, sample.segments, ids, pieces)
+        entries.append(panoptic_annotation(sample.image_id, sample.name, ids, pieces, data.categories.ids))
+        write_png(path.with_suffix("") / entries[-1]["file_name"], ids_to_png(ids))
+    write_panoptic(path, entries, data.truth)
     assert not list(path.parent.rglob("*.partial"))
     oracle = PanopticEval(
         tmp_path / "annotations/panoptic_val2017.json", path, gt_folder=tmp_path / "panoptic_val2017", pred_folder=None
@@ -109,6 +114,11 @@ def test_instance_entries_hold_mask_box_score_and_category():
     assert "bbox" not in instance_results(17, masks, [1, 0], [0.25, 0.5], (10, 90), boxes=False)[0]
 
 
+def tracks_of(masks):
+    """Run lengths of ``(n, T, H, W)``, ``None`` for an empty frame."""
+    return [[rle if frame.any() else None for rle, frame in zip(encode(one), one, strict=True)] for one in masks]
+
+
 def test_video_files_score_as_the_predictions_in_memory(tmp_path):
     rng = np.random.default_rng(3)
     truth = {
@@ -123,9 +133,10 @@ def test_video_files_score_as_the_predictions_in_memory(tmp_path):
             y, x = rng.integers(0, 15, 2)
             track[:, y : y + 12, x : x + 14] = True
         masks[0, 2] = False
-        for item in video_results(video, masks, [0, 1, 0], [1, 1, 1], (1, 2)):
+        for item in track_results(video, tracks_of(masks), [0, 1, 0], [1, 1, 1], (1, 2)):
             truth["annotations"].append({key: item[key] for key in item if key != "score"})
-        entries += video_results(video, np.roll(masks, 2, 3), [0, 1, 0], rng.random(3).tolist(), (1, 2))
+        moved = tracks_of(np.roll(masks, 2, 3))
+        entries += track_results(video, moved, [0, 1, 0], rng.random(3).tolist(), (1, 2))
     assert entries[0]["segmentations"][2] is None
     packed = write_video_submission(tmp_path / "out", entries)
     assert packed.name == "results.zip"
@@ -140,11 +151,7 @@ def test_video_files_score_as_the_predictions_in_memory(tmp_path):
 
 
 def test_a_failed_run_leaves_no_json(tmp_path):
-    path = tmp_path / "panoptic.json"
-    ids = np.ones((2, 2), int)
-    with pytest.raises(ValueError, match="cat: the map of ids holds segment 1"), panoptic_writer(path, (5,)) as writer:
-        writer.add(1, "cat", ids, [])
-    assert not path.exists()
+    path = tmp_path / "results.json"
     path.write_text("old")
     with pytest.raises(ValueError, match=r"[Oo]ut of range float"):
         write_results(path, [{"score": float("nan")}])
@@ -152,14 +159,9 @@ def test_a_failed_run_leaves_no_json(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_names_are_plain_and_images_come_once(tmp_path):
+def test_segments_are_described_and_those_without_a_pixel_are_left_out():
     ids = np.ones((2, 2), int)
-    with panoptic_writer(tmp_path / "panoptic.json", (5,)) as writer:
-        writer.add(1, "cat", ids, [Piece(1, 0), Piece(9, 0)])
-        for image, name in ((1, "dog"), (2, "../dog"), (2, "a/b")):
-            with pytest.raises(ValueError, match="expected each image once, under a plain file name"):
-                writer.add(image, name, ids, [Piece(1, 0)])
-    [annotation] = json.loads((tmp_path / "panoptic.json").read_text())["annotations"]
-    assert [info["id"] for info in annotation["segments_info"]] == [1]
-    with pytest.raises(ValueError, match=r"ends in \.json"), panoptic_writer(tmp_path / "panoptic.txt", (5,)):
-        pass
+    with pytest.raises(ValueError, match="cat: the map of ids holds segment 1"):
+        panoptic_annotation(1, "cat", ids, [], (5,))
+    entry = panoptic_annotation(1, "cat", ids, [Piece(1, 0), Piece(9, 0)], (5,))
+    assert [(info["id"], info["category_id"]) for info in entry["segments_info"]] == [(1, 5)]

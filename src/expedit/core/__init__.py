@@ -3,7 +3,6 @@
 from .cuts import FEATURES, LOGITS, Anatomy, Around, Attend, Cut, Guide, Kernel, Method, Plan, Reducer, Span, attn, mlp
 from .engine import Step, drive
 from .tokens import Grid, Stream, TokenMap, to_map, to_tokens
-from .windows import Windowed
 
 __all__ = [
     "FEATURES",
@@ -22,7 +21,6 @@ __all__ = [
     "Step",
     "Stream",
     "TokenMap",
-    "Windowed",
     "attn",
     "drive",
     "mlp",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .panoptic import SegmentLike, box_of, ids_to_png
+from .panoptic import SegmentLike, box_of
 from .rle import Rle, box, encode
-from .writing import whole, write_json, write_png
+from .writing import whole, write_json
 
 Entry = dict[str, Any]
 
@@ -52,44 +51,6 @@ def write_panoptic(path: Path, annotations: Iterable[Entry], truth: Mapping[str,
     return path
 
 
-class PanopticWriter:
-    """PNGs while the images come, the JSON at the end; use ``panoptic_writer``, which calls ``finish``."""
-
-    def __init__(self, path: Path, category_ids: Sequence[int]) -> None:
-        """``path``: of the JSON, PNGs go to the folder of the same name; ``category_ids[i]``: of class index i."""
-        if path.suffix != ".json":
-            raise ValueError(f"{path}: expected a name that ends in .json")
-        self.path, self.folder, self.category_ids = path, path.with_suffix(""), tuple(category_ids)
-        self.annotations: dict[int | str, Entry] = {}
-
-    def add(self, image_id: int | str, name: str, ids: np.ndarray, segments: Iterable[SegmentLike]) -> Entry:
-        """Write one image's PNG; returns what the JSON will say of it. Arguments as of ``panoptic_annotation``.
-
-        Raises:
-            ValueError: an image comes twice, an id is not described, or does not fit a PNG.
-        """
-        if image_id in self.annotations or (self.folder / f"{name}.png").name != f"{name}.png":
-            raise ValueError(f"image {image_id!r}: expected each image once, under a plain file name, got {name!r}")
-        entry = panoptic_annotation(image_id, name, ids, segments, self.category_ids)
-        write_png(self.folder / f"{name}.png", ids_to_png(ids))
-        self.annotations[image_id] = entry
-        return entry
-
-    def finish(self, truth: Mapping[str, Any] | None = None) -> Path:
-        """Write the JSON, see ``write_panoptic``."""
-        return write_panoptic(self.path, self.annotations.values(), truth)
-
-
-@contextmanager
-def panoptic_writer(
-    path: Path, category_ids: Sequence[int], truth: Mapping[str, Any] | None = None
-) -> Iterator[PanopticWriter]:
-    """A ``PanopticWriter`` whose JSON is written when the block ends well."""
-    writer = PanopticWriter(path, category_ids)
-    yield writer
-    writer.finish(truth)
-
-
 def instance_results(
     image_id: int | str,
     masks: np.ndarray,
@@ -118,20 +79,6 @@ def instance_results(
     return entries
 
 
-def video_results(
-    video_id: int,
-    masks: np.ndarray,
-    categories: Sequence[int],
-    scores: Sequence[float],
-    category_ids: Sequence[int],
-) -> list[Entry]:
-    """The tracks of one clip as YouTubeVIS results; ``masks`` is ``(n, T, H, W)`` bool, empty frames become null."""
-    tracks = [
-        [rle if frame.any() else None for rle, frame in zip(encode(track), track, strict=True)] for track in masks
-    ]
-    return track_results(video_id, tracks, categories, scores, category_ids)
-
-
 def track_results(
     video_id: int,
     tracks: Sequence[Sequence[Rle | None]],
@@ -139,7 +86,11 @@ def track_results(
     scores: Sequence[float],
     category_ids: Sequence[int],
 ) -> list[Entry]:
-    """The same from run lengths: ``tracks[i][t]`` is the mask of track i in frame t, ``None`` where it is not seen."""
+    """The tracks of one clip as YouTubeVIS results.
+
+    ``tracks[i][t]`` is the mask of track i in frame t, ``None`` where it is not seen; the others as in
+    ``instance_results``.
+    """
     return [
         {
             "video_id": video_id,

@@ -5,15 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
-
-
-def matrix_macs(model: nn.Module, pixels: Tensor) -> float:
-    """Multiply-adds of all convolutions and matrix products in one forward, attention on CPU included."""
-    with flop_counter() as counter, torch.no_grad():
-        model(pixels)
-    return counter.get_total_flops() / 2
 
 
 def flop_counter() -> FlopCounterMode:

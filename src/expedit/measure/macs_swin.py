@@ -9,28 +9,22 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-import torch
-
 from ..core import Grid
 from ..core.windows import grown
 from ..methods import Expedit
-from ..models.mask2former import Architecture, Mask2Former
-from .flops import matrix_macs
+from ..models.mask2former import Architecture
 
 NORM = 5
 """Operations per element of a LayerNorm."""
 
 
-def published_backbone_macs(
-    net: Architecture, image: tuple[int, int], method: Expedit | None = None, frames: int = 1
-) -> int:
+def published_backbone_macs(net: Architecture, image: tuple[int, int], method: Expedit | None = None) -> int:
     """Multiply-adds of a Swin backbone as the published tables count them, padded windows taking part in full.
 
     Args:
         net: sizes of the network.
         image: (height, width) in pixels.
         method: what runs in it; α counts blocks over all stages.
-        frames: pictures that run together (video).
     """
     grid = Grid(-(-image[0] // 4), -(-image[1] // 4))
     total = grid.length * net.embed * (3 * 4 * 4 + NORM)  # patch convolution and its norm
@@ -43,7 +37,7 @@ def published_backbone_macs(
         if stage < len(net.depths) - 1:
             grid = Grid(-(-grid.h // 2), -(-grid.w // 2))
             total += grid.length * (NORM * 4 * c + 4 * c * 2 * c)  # patch merging
-    return total * frames
+    return total
 
 
 def _stage(net: Architecture, grid: Grid, c: int, depth: int, method: Expedit | None, behind: int) -> int:
@@ -64,15 +58,3 @@ def _block(net: Architecture, grid: Grid, c: int, window: Grid) -> int:
     """Projections and attention on whole windows; the MLP and two norms on the map itself."""
     whole, hidden = grown(grid, window).length, int(net.mlp_ratio * c)
     return 4 * whole * c**2 + 2 * whole * window.length * c + 2 * grid.length * c * hidden + 2 * NORM * grid.length * c
-
-
-def true_backbone_macs(model: Mask2Former, image: tuple[int, int], frames: int = 1) -> float:
-    """Multiply-adds of all convolutions and matrix products of the backbone, as it is: dense or accelerated.
-
-    Args:
-        model: on the meta device nothing is computed.
-        image: (height, width) in pixels.
-        frames: pictures that run together (video).
-    """
-    pixels = torch.zeros(frames, 3, *image, device=next(model.parameters()).device)
-    return matrix_macs(model.backbone, pixels)

@@ -95,13 +95,6 @@ class PanopticQuality:
             if forgiven / areas[id_] <= 0.5:
                 self.counts[1, category] += 1
 
-    def merge(self, other: PanopticQuality) -> None:
-        """Add what another one counted on other images."""
-        if self.things != other.things or self.iou.shape != other.iou.shape:
-            raise ValueError("merge: expected counts over the same classes")
-        self.iou += other.iou
-        self.counts += other.counts
-
     def scores(self) -> PanopticScores:
         """The figures of everything added so far."""
         matched, wrong, missed = self.counts
