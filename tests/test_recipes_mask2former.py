@@ -85,6 +85,7 @@ def test_recipes_say_how_they_were_measured(name, recipe):
         ("official_padding: true", "official_padding: 3", "options: expected names with true or false"),
         ("[1, 1152, 1152]", "[1152, 1152]", "measured_at: expected frames, height and width"),
         ("[1, 1152, 1152]", "big", "measured_at: expected frames, height and width"),
+        ("[1, 1152, 1152]", "5", "measured_at: expected frames, height and width"),
         ("counted: expedit(alpha=9,", "counted: expedit(alfa=9,", "row 2: .*alfa"),
         ("data: coco-panoptic", "data: coco", "data: expected one of"),
     ],

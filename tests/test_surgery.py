@@ -147,6 +147,7 @@ def test_models_without_a_backbone_and_twice_accelerated_ones():
         ([Attend(nn.Identity(), mlp(1))], "expected an attention step"),
         ([Span(Attentive(EViT()), attn(1), LOGITS)], "right after an attention"),
         ([Span(Attentive(EViT()), mlp(1), LOGITS), Around(POOL, attn(1))], "no other cut wraps"),
+        ([Around(Attentive(EViT()), mlp(1))], "around a branch it only sees tokens"),
     ],
 )
 def test_cuts_that_do_not_fit_one_another(cuts, message):

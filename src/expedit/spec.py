@@ -37,7 +37,7 @@ def parse(spec: str | Method) -> Method:
             raise ValueError(f"{spec!r}: unknown setting {keyword.arg!r}; accepted are {signature}")
         try:
             settings[keyword.arg] = ast.literal_eval(keyword.value)
-        except ValueError:
+        except (ValueError, TypeError):  # such as a set of lists
             raise ValueError(
                 f"{spec!r}: expected a literal for {keyword.arg!r}, got {ast.unparse(keyword.value)}"
             ) from None
@@ -51,7 +51,7 @@ def _split(spec: str) -> tuple[str, ast.Call]:
     """Lower-case name and call node of a spec; a bare name is a call without arguments."""
     try:
         node = ast.parse(spec.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         node = None
     if isinstance(node, ast.Name):
         node = ast.Call(node, [], [])

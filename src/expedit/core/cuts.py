@@ -132,6 +132,10 @@ class Plan:
         _check_nesting([spans[start] for start in sorted(spans)])
         for span in spans.values():
             _check_guide(span, net, around)
+        for cut in around.values():
+            if cut.reducer.guide != "tokens":
+                name = type(cut.reducer).__name__
+                raise ValueError(f"{name} needs {cut.reducer.guide!r}, but around a branch it only sees tokens")
         return Plan(
             spans,
             {step: cut.reducer for step, cut in around.items()},

@@ -43,10 +43,11 @@ class EViT(Method):
 
     def __post_init__(self) -> None:
         number("keep_rate", self.keep_rate, 0, 1)
-        layers = self.layers
-        if not isinstance(layers, (tuple, list)) or not layers or len(set(layers)) != len(layers):
-            raise ValueError(f"layers: expected at least one block, each once, such as (7, 13, 19), got {layers!r}")
-        object.__setattr__(self, "layers", tuple(sorted(integer("layers", layer, 0) for layer in layers)))
+        given = self.layers if isinstance(self.layers, (tuple, list)) else ()
+        layers = [integer("layers", layer, 0) for layer in given]
+        if not layers or len(set(layers)) != len(layers):
+            raise ValueError(f"layers: expected some blocks, each once, such as (7, 13, 19), got {self.layers!r}")
+        object.__setattr__(self, "layers", tuple(sorted(layers)))
         integer("top_k", self.top_k, 1)
         number("restore_temperature", self.restore_temperature, 0, float("inf"))
 

@@ -138,7 +138,7 @@ class Recipe:
             raise ValueError(f"pos_embed: expected one of {get_args(Interpolation)}, got {self.pos_embed!r}")
         if self.norm_eps is not None and (not _is_number(self.norm_eps) or not 0 < self.norm_eps < 1):
             raise ValueError(f"norm_eps: expected a small positive number, got {self.norm_eps!r}")
-        if not isinstance(self.images, int) or self.images < 1:
+        if not _is_count(self.images):
             raise ValueError(f"images: expected a positive integer, got {self.images!r}")
         for name in ("title", "split", "weights"):
             if not isinstance(getattr(self, name), str):
@@ -146,10 +146,14 @@ class Recipe:
         if not isinstance(self.options, Mapping) or not all(isinstance(value, bool) for value in self.options.values()):
             raise ValueError(f"options: expected names with true or false, got {self.options!r}")
         sides = self.measured_at
-        if sides is not None and (len(sides) != 3 or not all(isinstance(side, int) and side > 0 for side in sides)):
+        if sides is not None and not (isinstance(sides, tuple) and len(sides) == 3 and all(map(_is_count, sides))):
             raise ValueError(f"measured_at: expected frames, height and width, got {sides!r}")
         if not self.rows or self.rows[0].method != DENSE:
             raise ValueError(f"rows: expected the row {DENSE!r} first")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _is_number(value: Any) -> bool:
