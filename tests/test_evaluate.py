@@ -17,7 +17,7 @@ from torch.nn import functional as F
 import expedit
 from expedit.cli import main
 from expedit.data.sample import Sample
-from expedit.inference import labels_of, prepared, resized_argmax, semantic_labels, slide
+from expedit.inference import labels_of, prepared, resized_argmax, slide
 from expedit.measure.evaluate import Protocol, evaluate
 from expedit.measure.partial import Partial
 from expedit.measure.processes import Processes
@@ -264,7 +264,7 @@ def test_several_scales_and_flips_are_means_of_softmax_maps(tiny):
     labels = labels_of(model, views, size, model.card, flip=True)
     assert clear.float().mean() > 0.9
     assert torch.equal(labels[clear], total[0].argmax(0).int()[clear])
-    single = semantic_labels(model, image, model.card)
+    single = labels_of(model, prepared(image, model.card), image.shape[:2], model.card)
     assert torch.equal(single, labels_of(model, prepared(image, model.card), size, model.card))
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import expedit
-from expedit.inference import instances_of_queries, queries_of
+from expedit.inference import prepared, queries_of
 from expedit.models import mask2former_zoo, zoo
 from expedit.models.detectron2 import converted
 from expedit.models.files import save
@@ -228,7 +228,7 @@ def test_protocol_of_the_image():
     model, seen = small_model(), []
     model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with torch.inference_mode():
-        _, _, sizes = queries_of(model, image, model.card)
+        _, _, sizes = queries_of(model, prepared(image, model.card), image.shape[:2], model.card)
     assert sizes == Sizes((64, 128), (60, 120), (45, 90))
     resized_image = np.asarray(Image.fromarray(image).resize((120, 60), Image.Resampling.BILINEAR), np.float32)
     expected = (resized_image - np.array([123.675, 116.28, 103.53])) / np.array([58.395, 57.12, 57.375])
@@ -254,9 +254,9 @@ def test_batch_mates_do_not_matter():
 def test_instances_keep_masks_and_scores_together():
     model = small_model("instance")
     image = np.random.default_rng(2).integers(0, 256, (50, 60, 3), dtype=np.uint8)
-    found = instances_of_queries(model, image, model.card)
+    found = expedit.predict(model, image)
     with torch.inference_mode():
-        classes, small, sizes = queries_of(model, image, model.card)
+        classes, small, sizes = queries_of(model, prepared(image, model.card), image.shape[:2], model.card)
         masks = resized(small, sizes)
     expected = []
     for query in range(len(classes)):
@@ -348,6 +348,26 @@ def test_folder_of_a_published_network(tmp_path, monkeypatch):
     with torch.inference_mode():
         for a, b in zip(model(pixels), again(pixels), strict=True):
             assert torch.equal(a, b)
+
+
+def test_a_folder_without_all_weights_is_refused(tmp_path, monkeypatch):
+    """The library would fill them with noise and say so in a log line only."""
+    model = small_model("instance", queries=9)
+    model.network.save_pretrained(tmp_path)
+    monkeypatch.setattr(mask2former_zoo, "PUBLISHED", {"small": model.architecture})
+    monkeypatch.setattr(mask2former_zoo, "published_card", lambda name: model.card)
+    weights = tmp_path / "model.safetensors"
+    state = load_file(weights)
+    name = next(name for name in state if name.endswith("mask_embedder.0.0.weight"))
+    save_file({key: value for key, value in state.items() if key != name}, weights, {"format": "pt"})
+    with pytest.raises(ValueError, match=rf"1 are missing: {name}"):
+        expedit.load(tmp_path)
+    save_file({**state, name: state[name][:-1].contiguous()}, weights, {"format": "pt"})
+    with pytest.raises(ValueError, match="the weights cannot be read"):
+        expedit.load(tmp_path)
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="the weights cannot be read"):
+        expedit.load(tmp_path)
 
 
 def test_zoo_builds_the_published_networks():

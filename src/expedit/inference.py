@@ -49,9 +49,19 @@ def predict(model: nn.Module, image: str | Path | Image.Image | np.ndarray, *, w
         from .video import predict_video  # it stands on this module
 
         return predict_video(model, image)
+    pixels = pixels_of(image)
+    return predict_prepared(model, prepared(pixels, card), pixels.shape[:2], window_batch)
+
+
+@torch.inference_mode()
+def predict_prepared(
+    model: nn.Module, views: Sequence[Tensor], size: tuple[int, int], window_batch: int = 1
+) -> Prediction:
+    """``predict`` from what ``prepared`` makes of an image of (height, width) ``size``; errors as there."""
+    card: Card = model.card  # type: ignore[assignment]
     if (card.output, card.task) not in PREDICTORS:
         raise ValueError(f"there is no {card.task} protocol for a model that returns logits of its {card.output}")
-    return PREDICTORS[card.output, card.task](model, pixels_of(image), card, window_batch)
+    return PREDICTORS[card.output, card.task](model, views, size, card, window_batch)
 
 
 def pixels_of(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
@@ -65,25 +75,29 @@ def pixels_of(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
     return image
 
 
-def semantic_of_pixels(model: nn.Module, image: np.ndarray, card: Card, window_batch: int = 1) -> Prediction:
+def semantic_of_pixels(
+    model: nn.Module, views: Sequence[Tensor], size: tuple[int, int], card: Card, window_batch: int
+) -> Prediction:
     """Class of every pixel from a model that returns class logits of its pixels."""
-    labels = semantic_labels(model, image, card, window_batch)
+    labels = labels_of(model, views, size, card, window_batch)
     return Prediction("semantic", card.classes, card.palette, labels.cpu().numpy())
 
 
-@torch.inference_mode()
-def semantic_of_queries(model: nn.Module, image: np.ndarray, card: Card, window_batch: int = 1) -> Prediction:
+def semantic_of_queries(
+    model: nn.Module, views: Sequence[Tensor], size: tuple[int, int], card: Card, window_batch: int
+) -> Prediction:
     """Class of every pixel; the official order: scores at the padded size, then cut and resized."""
-    class_logits, mask_logits, sizes = queries_of(model, image, card)
+    class_logits, mask_logits, sizes = queries_of(model, views, size, card)
     scores = semantic_scores(class_logits, resized(mask_logits, sizes._replace(output=sizes.content)))
     labels = resized_argmax(scores, sizes.output)
     return Prediction("semantic", card.classes, card.palette, labels.cpu().numpy())
 
 
-@torch.inference_mode()
-def panoptic_of_queries(model: nn.Module, image: np.ndarray, card: Card, window_batch: int = 1) -> Prediction:
+def panoptic_of_queries(
+    model: nn.Module, views: Sequence[Tensor], size: tuple[int, int], card: Card, window_batch: int
+) -> Prediction:
     """Things and stuff, no two of which overlap."""
-    class_logits, mask_logits, sizes = queries_of(model, image, card)
+    class_logits, mask_logits, sizes = queries_of(model, views, size, card)
     kept = confident(class_logits, card.score_threshold)
     masks = resized(mask_logits[kept], sizes)
     labels, found = panoptic(class_logits[kept], masks, frozenset(card.things), card.overlap_threshold)
@@ -91,10 +105,11 @@ def panoptic_of_queries(model: nn.Module, image: np.ndarray, card: Card, window_
     return Prediction("panoptic", card.classes, card.palette, labels.cpu().numpy(), segments)
 
 
-@torch.inference_mode()
-def instances_of_queries(model: nn.Module, image: np.ndarray, card: Card, window_batch: int = 1) -> Prediction:
+def instances_of_queries(
+    model: nn.Module, views: Sequence[Tensor], size: tuple[int, int], card: Card, window_batch: int
+) -> Prediction:
     """Things with overlapping masks, by falling score."""
-    class_logits, mask_logits, sizes = queries_of(model, image, card)
+    class_logits, mask_logits, sizes = queries_of(model, views, size, card)
     pairs = best_pairs(class_logits, card.instances, frozenset(card.things) or None)
     queries, place = pairs.query.unique(return_inverse=True)
     masks, quality = masks_and_quality(mask_logits, queries, sizes)
@@ -105,7 +120,7 @@ def instances_of_queries(model: nn.Module, image: np.ndarray, card: Card, window
     return Prediction("instance", card.classes, card.palette, segments=segments, masks=masks[row].cpu().numpy())
 
 
-PREDICTORS: dict[tuple[str, str], Callable[[nn.Module, np.ndarray, Card, int], Prediction]] = {
+PREDICTORS: dict[tuple[str, str], Callable[[nn.Module, Sequence[Tensor], tuple[int, int], Card, int], Prediction]] = {
     ("pixels", "semantic"): semantic_of_pixels,
     ("queries", "semantic"): semantic_of_queries,
     ("queries", "panoptic"): panoptic_of_queries,
@@ -114,23 +129,20 @@ PREDICTORS: dict[tuple[str, str], Callable[[nn.Module, np.ndarray, Card, int], P
 """How to make a prediction, by what the model returns and the task of its card."""
 
 
-def queries_of(model: nn.Module, image: np.ndarray, card: Card) -> tuple[Tensor, Tensor, Sizes]:
+def queries_of(
+    model: nn.Module, views: Sequence[Tensor], size: tuple[int, int], card: Card
+) -> tuple[Tensor, Tensor, Sizes]:
     """Class logits ``(q, classes + 1)`` and mask logits ``(q, h / 4, w / 4)`` in fp32, and the sizes to resize by.
 
     Images run one by one: padded to a common size they would change one another's results.
     """
-    pixels = prepared(image, card)[0]
+    [pixels] = views
     h, w = pixels.shape[2:]
     padded = pad_to_multiple(pixels, Grid(card.multiple, card.multiple))
     weight = next(model.parameters())
     class_logits, mask_logits = model(padded.to(weight.device, weight.dtype))
     height, width = padded.shape[2:]
-    return class_logits[0].float(), mask_logits[0].float(), Sizes((height, width), (h, w), image.shape[:2])
-
-
-def semantic_labels(model: nn.Module, image: np.ndarray, card: Card, window_batch: int = 1) -> Tensor:
-    """Class index of every pixel ``(H, W)`` int32 of an ``(H, W, 3)`` uint8 RGB image."""
-    return labels_of(model, prepared(image, card), image.shape[:2], card, window_batch)
+    return class_logits[0].float(), mask_logits[0].float(), Sizes((height, width), (h, w), size)
 
 
 def prepared(image: np.ndarray, card: Card, scales: Sequence[float] = (1.0,)) -> list[Tensor]:
@@ -163,7 +175,7 @@ def labels_of(
     maps = []
     for view in views:
         pixels = view.to(weight.device, weight.dtype)
-        maps.append(slide(model, pixels, card.crop, card.stride, window_batch)[0])
+        maps.append(slide(model, pixels, card.crop, card.stride, window_batch)[0].clone())  # CUDA graphs overwrite it
         if flip:
             maps.append(slide(model, pixels.flip(3), card.crop, card.stride, window_batch)[0].flip(2))
     return resized_argmax(maps[0], size) if len(maps) == 1 else mean_argmax(maps, size)
@@ -182,6 +194,8 @@ def slide(model: nn.Module, pixels: Tensor, crop: int | None, stride: int | None
     Returns:
         ``(1, classes, H, W)`` fp32.
     """
+    if window_batch < 1:
+        raise ValueError(f"window_batch: expected at least 1 window, got {window_batch}")
     h, w = pixels.shape[2:]
     if crop is None or stride is None:
         return model(pixels).float()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.sample import Sample, SemanticData
-from ..inference import labels_of, prepared, semantic_of_queries
+from ..inference import labels_of, predict_prepared, prepared
 from ..metrics import SemanticScores, confusion
 from ..models.card import Card
 from .partial import Partial
@@ -198,18 +198,18 @@ def _work(
     progress: Callable[[int, int], None],
 ) -> tuple[float, float]:
     """Run the model over the images of this process; seconds it took, and those in which it had to wait for one."""
-    of_queries = card.output == "queries"
 
     def load(index: int) -> _Item:
         sample = data[index]
         if sample.label is None and against is None:
             raise ValueError(f"{sample.name}: expected a ground truth; without one, compare with another model")
-        return index, sample, [] if of_queries else prepared(sample.image, card, protocol.scales)
+        return index, sample, prepared(sample.image, card, protocol.scales)
 
     def segment(network: nn.Module, sample: Sample, views: list[Tensor]) -> Tensor:
-        if of_queries:
-            return torch.from_numpy(semantic_of_queries(network, sample.image, card).labels)
-        return labels_of(network, views, sample.image.shape[:2], card, protocol.window_batch, protocol.flip)
+        size = sample.image.shape[:2]
+        if card.output == "queries":
+            return torch.from_numpy(predict_prepared(network, views, size).labels)
+        return labels_of(network, views, size, card, protocol.window_batch, protocol.flip)
 
     def predict(item: _Item) -> tuple[Tensor, Tensor | None]:
         _, sample, views = item

@@ -48,12 +48,13 @@ def evaluate_video(
         ValueError: as for ``evaluate_objects``; a frame that is broken or has another size is named.
     """
 
-    def find(network: nn.Module, clip: VideoClip) -> Tracks:
+    def find(network: nn.Module, clip: VideoClip, _: None) -> Tracks:
         return track(network, clip.frames, frame_batch=frame_batch, window=window, overlap=overlap)
 
     return evaluate_objects(
         model,
         clips,
+        prepare=lambda clip, card: None,  # frames are prepared one by one
         find=find,
         limit=limit,
         workers=1,  # a clip's frames are decoded while the model works on those before

@@ -75,9 +75,12 @@ class PanopticJudge:
         return scores.figures(), classes
 
     def submit(self, records: Sequence[Record]) -> Path | None:
-        """The JSON beside the PNGs."""
+        """The JSON beside the PNGs; ValueError if one of an earlier run, which this one continues, is gone."""
         if self.path is None:
             return None
+        folder = self.path.with_suffix("")
+        if gone := [name for record in records if not (folder / (name := record["entry"]["file_name"])).is_file()]:
+            raise ValueError(f"{folder}: {len(gone)} pictures of a run before are gone, such as {gone[0]}; start anew")
         return write_panoptic(self.path, [record["entry"] for record in records], self.data.truth)
 
     def _nothing(self) -> PanopticQuality:

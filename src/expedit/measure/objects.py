@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from ..data.object_data import ObjectData
-from ..inference import predict
+from ..inference import predict_prepared, prepared
 from ..models.card import Card
 from .judges import JUDGES, Judge
 from .partial import Journal
@@ -53,7 +53,10 @@ def evaluate_objects(
     processes: Processes | None = None,
     journal: Journal | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    find: Callable[[nn.Module, Any], Any] = lambda model, sample: predict(model, sample.image),
+    prepare: Callable[[Any, Card], Any] = lambda sample, card: prepared(sample.image, card),
+    find: Callable[[nn.Module, Any, Any], Any] = lambda model, sample, views: predict_prepared(
+        model, views, sample.image.shape[:2]
+    ),
 ) -> ObjectEvaluation | None:
     """Find the things and the stuff in the images of a data set and score them by the official metric of the task.
 
@@ -66,7 +69,8 @@ def evaluate_objects(
         processes: those that share the work: process r takes every world-th image from r on.
         journal: state on disk, to write and to go on from.
         progress: called with images done and images to do in this process.
-        find: makes the judge's prediction out of a sample.
+        prepare: what can be done with a sample ahead of the model, in the threads that read.
+        find: makes the judge's prediction out of a sample and what was prepared of it.
 
     Returns:
         The figures in the first process, ``None`` in the others.
@@ -87,14 +91,15 @@ def evaluate_objects(
 
     with journal.writer(run, processes.rank) if journal else nullcontext(lambda index, record: None) as keep:
 
-        def load(index: int) -> tuple[int, Any]:
-            return index, data[index]
+        def load(index: int) -> tuple[int, Any, Any]:
+            sample = data[index]
+            return index, sample, prepare(sample, card)
 
-        def segment(item: tuple[int, Any]) -> Any:
-            return find(model, item[1])
+        def segment(item: tuple[int, Any, Any]) -> Any:
+            return find(model, *item[1:])
 
-        def score(item: tuple[int, Any], prediction: Any) -> None:
-            index, sample = item
+        def score(item: tuple[int, Any, Any], prediction: Any) -> None:
+            index, sample, _ = item
             found[index] = judge.record(sample, prediction)
             keep(index, found[index])
 

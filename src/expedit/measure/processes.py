@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +14,9 @@ import torch
 from torch import distributed
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(days=7)
+"""How long a process waits for the others: with long clips one can be hours ahead."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def launched() -> Iterator[Processes]:
     if world == 1:
         yield Processes()
         return
-    distributed.init_process_group("gloo")
+    distributed.init_process_group("gloo", timeout=PATIENCE)
     try:
         processes = Processes(int(os.environ["RANK"]), world, int(os.environ.get("LOCAL_RANK", "0")))
         yield processes
