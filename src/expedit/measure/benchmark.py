@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Method
-from ..surgery import accelerate, optimized
+from ..surgery import accelerate, optimized, share
 from .floor import Machine, Roofline
 from .macs import cost, measured_part
 from .parts import PARTS, parts
@@ -19,6 +20,9 @@ from .speed import interleave, now, peak_tensors
 
 PART_ROUNDS = 3
 """Runs in which the time of each part is taken."""
+
+MOST_COMPILED = 64
+"""Networks of one race that torch may compile."""
 
 
 @dataclass(frozen=True)
@@ -112,21 +116,26 @@ def measure(
     """Time the measured part of the dense model and of every method on the same images, interleaved in this process.
 
     Args:
-        model: the dense model, with weights.
+        model: the dense model, with weights; it is moved to the device of ``pixels``.
         counted: what ``count`` said of them, for the efficiency.
         pixels: ``(batch, 3, H, W)`` normalised; its device and dtype are those of the runs.
-        rounds: timed rounds, after one that does not count.
+        rounds: timed rounds, after those that do not count.
         options: of ``accelerate``.
-        progress: called ``rounds_of(rounds)`` times per model.
-        compile: through ``torch.compile``, the dense model, too. Parts are those of eager runs.
+        progress: called ``rounds_of`` times per model.
+        compile: through ``torch.compile``, the dense model, too; RuntimeError where it gives up. Parts are those of
+            eager runs, and so are peaks with CUDA graphs.
         machine: what the floor is worked out from; none without it.
     """
     device = str(pixels.device)
-    dense = measured_part(model).to(pixels.device, pixels.dtype)
+    dense = share(measured_part(model).to(pixels.device), pixels.dtype)
     models = {"dense": optimized(dense, compile=compile)}
     models |= {repr(method): accelerate(dense, method, compile=compile, **(options or {})) for method in methods}
     runs = {name: _runner(network, pixels) for name, network in models.items()}
-    timings = interleave(runs, rounds, warmup=1, device=device, progress=progress)
+    graphs = isinstance(compile, str)  # they keep their memory outside of the allocator's books
+    held = {name: _runner(share(network), pixels) for name, network in models.items()} if graphs else runs
+    with room_to_compile() if compile else nullcontext():
+        timings = interleave(runs, rounds, warmup_of(device, compile), device, progress)
+        peaks = {name: peak_tensors(run, device) for name, run in held.items()}
     spent: dict[str, list[dict[str, float]]] = {name: [] for name in models}
     for _ in range(PART_ROUNDS):
         for name, network in models.items():
@@ -135,7 +144,7 @@ def measure(
     rows = []
     for c in counted:
         timing, ratio, per_image = timings[c.spec], counted[0].true_gmacs / c.true_gmacs, 1e3 / len(pixels)
-        speedups, peak = timing.ratios_to(timings["dense"]), peak_tensors(runs[c.spec], device)
+        speedups = timing.ratios_to(timings["dense"])
         row = Timed(
             spec=c.spec,
             batch=len(pixels),
@@ -147,7 +156,7 @@ def measure(
             speedup_high=speedups.spread[1],
             mac_ratio=ratio,
             efficiency=speedups.median / ratio,
-            peak_mb=peak / 2**20,
+            peak_mb=peaks[c.spec] / 2**20,
             parts_ms={p: statistics.median(s[p] for s in spent[c.spec]) * per_image for p in PARTS},
             floor_ms=None if machine is None else _floor(models[c.spec], pixels, machine),
         )
@@ -155,9 +164,22 @@ def measure(
     return rows
 
 
-def rounds_of(rounds: int) -> int:
-    """How often ``measure`` runs every model: once to warm up, ``rounds`` times, and for the parts."""
-    return 1 + rounds + PART_ROUNDS
+def warmup_of(device: str, compile: bool | str) -> int:
+    """Rounds that do not count: compilers trace in the first one, CUDA graphs record in the second."""
+    return 1 if device == "cpu" and not compile else 3
+
+
+def rounds_of(rounds: int, device: str, compile: bool | str) -> int:
+    """How often ``measure`` shows progress for every model: warming up, timed rounds, and those for the parts."""
+    return warmup_of(device, compile) + rounds + PART_ROUNDS
+
+
+@contextmanager
+def room_to_compile() -> Iterator[None]:
+    """Nothing compiled before is kept, and torch may not fall back to eager runs behind its eighth network."""
+    torch.compiler.reset()
+    with torch._dynamo.config.patch(recompile_limit=MOST_COMPILED, fail_on_recompile_limit_hit=True):
+        yield
 
 
 def _floor(model: nn.Module, pixels: Tensor, machine: Machine) -> dict[str, float]:

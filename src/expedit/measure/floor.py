@@ -14,11 +14,11 @@ from torch.utils._pytree import tree_leaves
 from .flops import flop_counter
 from .speed import timed
 
-SIDE = 2048
-"""Side of the square matrices whose product tells the rate of arithmetic."""
+SIDE, GPU_SIDE = 2048, 8192
+"""Side of the square matrices whose product tells the rate of arithmetic; its launch takes next to nothing of it."""
 
-COPIED = 2**28
-"""Bytes of the tensor whose copy tells the bandwidth: far more than any cache holds."""
+COPIED, GPU_COPIED = 2**28, 2**31
+"""Bytes of the tensor whose copy tells the bandwidth: far more than any cache holds, and again milliseconds."""
 
 ATOMS = (torch.ops.aten.upsample_bilinear2d, torch.ops.aten.upsample_bicubic2d)
 """Operations that torch can take apart for other purposes but runs as one."""
@@ -39,12 +39,13 @@ class Machine:
     @staticmethod
     def measured(device: str, dtype: torch.dtype, rounds: int = 7) -> Machine:
         """The best of ``rounds`` products and copies in ``dtype``."""
-        matrix = torch.randn(SIDE, SIDE, device=device, dtype=dtype)
+        side, copied = (SIDE, COPIED) if device == "cpu" else (GPU_SIDE, GPU_COPIED)
+        matrix = torch.randn(side, side, device=device, dtype=dtype)
         product = torch.empty_like(matrix)
-        source = torch.ones(COPIED // dtype.itemsize, device=device, dtype=dtype)
+        source = torch.ones(copied // dtype.itemsize, device=device, dtype=dtype)
         target = torch.ones_like(source)
-        macs = SIDE**3 / _fastest(lambda: torch.mm(matrix, matrix, out=product), device, rounds)
-        return Machine(macs, 2 * COPIED / _fastest(lambda: target.copy_(source), device, rounds))
+        macs = side**3 / _fastest(lambda: torch.mm(matrix, matrix, out=product), device, rounds)
+        return Machine(macs, 2 * copied / _fastest(lambda: target.copy_(source), device, rounds))
 
 
 def _fastest(run: Callable[[], object], device: str, rounds: int) -> float:

@@ -104,6 +104,7 @@ def parts(model: nn.Module, pixels: Tensor, gauge: Callable[[], float]) -> dict[
         elif name in HEAD:
             _book_module(module, "head", ledger)
             module.register_forward_hook(lambda *_: ledger.go_on_with("upsample"))
+    ledger.last = gauge()  # what was done so far is no part of the forward
     with torch.inference_mode():
         twin(pixels)
     ledger.book()

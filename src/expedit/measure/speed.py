@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,9 @@ from torch.profiler import ProfilerActivity, profile
 from ..runtime import release_memory
 
 T = TypeVar("T")
+
+ENTRY = 0.1
+"""Seconds of runs back to back that a GPU is timed by: a single one is over before clock rate and queue are settled."""
 
 
 @dataclass(frozen=True)
@@ -65,19 +69,27 @@ def interleave(
         contestants: what to run, by name.
         rounds: timed rounds.
         warmup: rounds before them that do not count.
-        device: "cuda" waits for the device before the clock is read.
-        progress: called after every run.
+        device: anything but "cpu" is waited for before the clock is read, and runs several times between two readings.
+        progress: called once per contestant and round.
     """
     names = list(contestants)
     seconds: dict[str, list[float]] = {name: [] for name in names}
+    repeats = dict.fromkeys(names, 1)
     for number in range(-warmup, rounds):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
-            _, taken = timed(contestants[name], device)
+            _, taken = timed(partial(_often, contestants[name], repeats[name]), device)
             if number >= 0:
-                seconds[name].append(taken)
+                seconds[name].append(taken / repeats[name])
+            elif device != "cpu":
+                repeats[name] = max(round(ENTRY * repeats[name] / taken), 1)
             progress()
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def _often(run: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        run()
 
 
 def timed(run: Callable[[], T], device: str = "cpu") -> tuple[T, float]:
@@ -89,8 +101,8 @@ def timed(run: Callable[[], T], device: str = "cpu") -> tuple[T, float]:
 
 def now(device: str = "cpu") -> float:
     """Seconds on a clock that is read when the device's queue is empty."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
+    if device != "cpu":
+        torch.accelerator.synchronize(device)
     return time.perf_counter()
 
 
@@ -145,6 +157,11 @@ def threads(number: int | None) -> Iterator[int]:
 def environment(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, str]:
     """What a figure has to be read with: device, threads, dtype, versions."""
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
+    cuda = {
+        "cuda": str(torch.version.cuda),
+        "fp32 products": torch.get_float32_matmul_precision(),
+        "fp32 convolutions": "tf32" if torch.backends.cudnn.allow_tf32 else "fp32",
+    }
     return {
         "device": name,
         "threads": str(torch.get_num_threads()),
@@ -152,6 +169,7 @@ def environment(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict
         "torch": torch.__version__,
         "python": platform.python_version(),
         "system": platform.system(),
+        **(cuda if device.startswith("cuda") else {}),
     }
 
 
