@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,9 @@ from PIL import Image
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary neighbour of ``path`` to write to; it takes the name of ``path`` when the block ends well."""
+    """A temporary neighbour of ``path``, this process's own; it takes the name of ``path`` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
         partial.replace(path)
@@ -24,10 +25,15 @@ def whole(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_text(path: Path, content: str) -> None:
+    """UTF-8, line ends as they are."""
+    with whole(path) as partial:
+        partial.write_text(content, encoding="utf-8", newline="")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Compact JSON, UTF-8."""
-    with whole(path) as partial, partial.open("w", encoding="utf-8") as file:
-        json.dump(content, file, separators=(",", ":"), allow_nan=False)
+    write_text(path, json.dumps(content, separators=(",", ":"), allow_nan=False))
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from ..core import Method
 from ..data.sample import Sample, SemanticData
+from ..data.writing import write_text
 from ..inference import labels_of, prepared
 from ..metrics.semantic import SemanticScores, confusion
 from ..models import Segmenter
@@ -201,9 +203,10 @@ def _miou(counts: np.ndarray) -> float | None:
 
 def write_tables(folder: Path, table: Sequence[Row], facts: Mapping[str, str]) -> None:
     """``table.csv`` and ``table.json`` in ``folder``."""
-    with (folder / "table.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Row)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in table)
+    lines = io.StringIO(newline="")
+    writer = csv.DictWriter(lines, [f.name for f in fields(Row)])
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in table)
+    write_text(folder / "table.csv", lines.getvalue())
     content = {"facts": dict(facts), "rows": [asdict(row) for row in table]}
-    (folder / "table.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_text(folder / "table.json", json.dumps(content, indent=2) + "\n")

@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..data.writing import whole
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -84,14 +86,10 @@ class Partial(Parts):
 
     def write(self, run: int, rank: int, done: Sequence[int], counts: np.ndarray) -> None:
         """Replace the part of process ``rank`` in run ``run``."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(run, rank)
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
+        with whole(self._path(run, rank)) as partial, partial.open("wb") as file:
             np.savez(file, settings=np.array(json.dumps(self.settings)), done=np.array(done, np.int64), counts=counts)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
 
     def _read_part(self, path: Path, shape: tuple[int, ...]) -> tuple[set[int], np.ndarray]:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from .. import draw
+from ..data.writing import write_text
 from . import plots
 from .rows import Example, Row, View
 
@@ -89,13 +89,7 @@ def write_report(
         examples=[_gallery(example, palette, ignore) for example in examples],
         legend=_legend(examples, classes, palette),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, page)
 
 
 def _render(**content: Any) -> str:
