@@ -2,8 +2,11 @@
 
 import json
 import pickle
+import re
 import subprocess
 import sys
+from dataclasses import asdict
+from importlib.metadata import requires
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from expedit.cli import main
+from expedit.cli.doctor import CORE
 from expedit.models import Segmenter, files
 
 SPEC = "expedit(alpha=1, grid=(3, 4), top_k=5)"
@@ -162,6 +166,17 @@ def test_wrong_checkpoints(checkpoint, photo, tmp_path, capsys):
     short = tmp_path / "short.safetensors"
     short.write_bytes(checkpoint.read_bytes()[:5000])
     refused(capsys, ["predict", short, photo, *out], "damaged or cut short")
+    tensors, told = files.read(checkpoint)
+    for change, word in (
+        ({"format": "expedit-99"}, "expected the format 'expedit-1', got 'expedit-99'"),
+        ({"settings": "{"}, "its metadata does not fit"),
+        ({"settings": '{"depth": 3}'}, "unexpected keyword argument 'depth'"),
+        ({"card": '{"task": "semantic"}'}, "missing 2 required positional arguments"),
+        ({"card": json.dumps({**asdict(told.card), "stride": 99})}, "stride: expected 1..64"),
+        ({"card": json.dumps({**asdict(told.card), "task": "poetry"})}, "task: expected one of"),
+    ):
+        save_file(tensors, tmp_path / "told.safetensors", change)
+        refused(capsys, ["predict", tmp_path / "told.safetensors", photo, *out], "told.safetensors", word)
     (tmp_path / "model.onnx").write_bytes(b"x")
     refused(capsys, ["predict", tmp_path / "model.onnx", photo, *out], "expected one of .safetensors")
 
@@ -244,6 +259,8 @@ def test_list_and_doctor(capsys):
     assert "segmenter-mini" in listed
     assert "keep_rate=0.8" in listed
     assert main(["doctor"]) == 0
+    needed = [line for line in requires("expedit") if "extra ==" not in line]
+    assert {re.match(r"[\w-]+", line)[0].lower() for line in needed} == {name.lower() for name in CORE}
     checked = capsys.readouterr().out
     assert "torch" in checked
     assert "no problems found" in checked

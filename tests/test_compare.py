@@ -96,12 +96,25 @@ def test_published_recipes_count_without_data_and_weights(tmp_path, capsys):
     [
         (["compare", "segmenter-ade20k"], "--data"),
         (["compare", "segmenter-ade2k"], "did you mean 'segmenter-ade20k'"),
-        (["compare", "--limit", "0"], "--limit"),
     ],
 )
 def test_what_is_missing_is_named(argv, word, tmp_path, capsys):
     assert main([*argv, "-o", str(tmp_path)]) == 2
     assert word in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--limit", "--rounds", "--window-batch", "--threads"])
+def test_what_counts_is_positive(flag, capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", flag, "0"])
+    assert f"{flag}: expected a positive integer, got '0'" in capsys.readouterr().err
+
+
+def test_a_resumed_comparison_is_of_the_same_images(tmp_path, capsys):
+    argv = ["compare", "--rounds", "1", "--examples", "1", "-m", "pool(alpha=4, grid=(16, 16))", "-o", str(tmp_path)]
+    assert main([*argv, "--limit", "2", "--resume"]) == 0
+    assert main([*argv, "--limit", "1", "--resume"]) == 2
+    assert "other settings, {'images': 2}" in capsys.readouterr().err
 
 
 def test_the_shipped_model_is_small_and_good():

@@ -55,6 +55,12 @@ def _run(args: argparse.Namespace) -> int:
     except (ValueError, OSError, ImportError) as error:
         print(f"expedit {args.verb}: {_sentence(error)}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        if not any(word in str(error) for word in ("out of memory", "can't allocate memory")):
+            raise
+        told = str(error).splitlines()[0]
+        print(f"expedit {args.verb}: out of memory; try a smaller batch or image ({told})", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"expedit {args.verb}: interrupted", file=sys.stderr)
         return 130

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import console
-from .options import add_compile, add_machine, add_methods, add_options, check_device, compile_of, dtype_of, options_of
+from .options import (
+    add_compile,
+    add_machine,
+    add_methods,
+    add_options,
+    check_device,
+    compile_of,
+    dtype_of,
+    options_of,
+    positive,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,13 +34,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_methods(parser)
     add_options(parser)
     parser.add_argument(
-        "--size", type=int, nargs=2, metavar=("H", "W"), help="image in pixels (default: the crop, or as published)"
+        "--size",
+        type=positive,
+        nargs=2,
+        metavar=("H", "W"),
+        help="image in pixels (default: the crop, or as published)",
     )
     parser.add_argument(
-        "--frames", type=int, metavar="N", help="count clips of N images (default: 1, for a video network as published)"
+        "--frames",
+        type=positive,
+        metavar="N",
+        help="count clips of N images (default: 1, for a video network as published)",
     )
-    parser.add_argument("--batch", type=int, nargs="+", default=[1], metavar="N", help="batch sizes (default: 1)")
-    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="timed rounds (default: 7)")
+    parser.add_argument("--batch", type=positive, nargs="+", default=[1], metavar="N", help="batch sizes (default: 1)")
+    parser.add_argument("--rounds", type=positive, default=7, metavar="N", help="timed rounds (default: 7)")
     parser.add_argument(
         "--floor",
         action="store_true",
@@ -44,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Count, time, print, write."""
+    from ..data.writing import write_text
     from ..measure.benchmark import as_json, count
     from ..measure.macs import nominal_size
     from ..measure.speed import environment, threads
@@ -54,15 +72,11 @@ def run(args: argparse.Namespace) -> int:
     methods = [parse(spec) for spec in args.method]
     options, compiled = options_of(args), compile_of(args)
     check_device(args.device)
-    if min(args.batch) < 1 or args.rounds < 1:
-        raise ValueError(f"--batch and --rounds: expected at least 1, got {args.batch} and {args.rounds}")
     light = args.macs_only and all(method.static for method in methods)
     model = build(args.model, device="meta" if light else "cpu")
     published_frames, *published_size = measured_at(args.model) or (1, *nominal_size(model))
     size = tuple(args.size or published_size)
     frames = published_frames if args.frames is None else args.frames
-    if min(*size, frames) < 1:
-        raise ValueError(f"--size and --frames: expected positive numbers, got {size} and {frames}")
     with console.notes().status("counting multiply-adds"):
         counted = count(model, methods, size, options=options, frames=frames)
     timed: list[Timed] = []
@@ -72,9 +86,8 @@ def run(args: argparse.Namespace) -> int:
             timed = _time(model, methods, counted, size, args, compiled)
     _show(args.model, size, counted, timed, facts, frames)
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         content = as_json(args.model, size, counted, timed, facts, frames)
-        args.json.write_text(json.dumps(content, indent=2) + "\n")
+        write_text(args.json, json.dumps(content, indent=2) + "\n")
     return 0
 
 
@@ -97,7 +110,8 @@ def _time(
     machine = Machine.measured(args.device, like.dtype) if args.floor else None
     timed: list[Timed] = []
     with Progress(console=console.notes(), transient=True) as progress:
-        task = progress.add_task("timing, interleaved", total=len(args.batch) * rounds_of(args.rounds) * len(counted))
+        rounds = rounds_of(args.rounds, args.device, compiled)
+        task = progress.add_task("timing, interleaved", total=len(args.batch) * rounds * len(counted))
         for batch in args.batch:
             pixels = noise(size, like, batch)
             timed += measure(

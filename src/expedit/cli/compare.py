@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import console
-from .options import add_machine, add_methods, check_device, dtype_of
+from .options import add_machine, add_methods, add_window_batch, check_device, dtype_of, positive
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,13 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="PATH", help="the checkpoint that the recipe needs")
     add_methods(parser)
     parser.add_argument("-o", "--output", type=Path, default=Path("expedit-report"), metavar="DIR")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
     parser.add_argument("--examples", type=int, default=4, metavar="N", help="pictures in the report (default: 4)")
-    parser.add_argument("--rounds", type=int, default=15, metavar="N", help="timed rounds (default: 15)")
-    parser.add_argument("--window-batch", type=int, default=1, metavar="N", help="sliding windows per run (default: 1)")
+    parser.add_argument("--rounds", type=positive, default=15, metavar="N", help="timed rounds (default: 15)")
+    add_window_batch(parser)
     parser.add_argument("--macs-only", action="store_true", help="count only; needs neither data nor weights")
     parser.add_argument("--speed-only", action="store_true", help="count and time; needs neither data nor weights")
-    parser.add_argument("--resume", action="store_true", help="go on where a killed run of the same settings was")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep the state in DIR and go on from what is there, after a kill for example",
+    )
     add_machine(parser)
 
 
@@ -72,10 +76,12 @@ def run(args: argparse.Namespace) -> int:
         }
         table, contest, counted = compare(model, data, recipe, args)
     write_tables(args.output, table, facts)
+    written = ["table.csv", "table.json"]
     if contest is not None and data is not None:
         report(contest, data, table, facts, args)
+        written.append("report.html")
     show_comparison(recipe, table, counted, facts, bool(args.method))
-    print(f"written to {args.output}: {', '.join(sorted(path.name for path in args.output.glob('[rt]*.*')))}")
+    print(f"written to {args.output}: {', '.join(written)}")
     return 0
 
 
@@ -132,8 +138,6 @@ def load_model(recipe: Recipe, args: argparse.Namespace, without: bool) -> nn.Mo
 
 def images_of(data: SemanticData | ObjectData, recipe: Recipe, args: argparse.Namespace) -> int:
     """How many images to evaluate."""
-    if args.limit is not None and args.limit < 1:
-        raise ValueError(f"--limit: expected at least 1 image, got {args.limit}")
     return min(args.limit or recipe.images, len(data))
 
 
@@ -163,7 +167,7 @@ def compare(
         counted = count(model, methods, size, pixels, options, step, frames)
         if not args.macs_only:
             pixels = noise(size, next(model.parameters())) if pixels is None else pixels
-            step = step_of("timing, interleaved", rounds_of(args.rounds) * len(counted))
+            step = step_of("timing, interleaved", rounds_of(args.rounds, args.device, False) * len(counted))
             timed = measure(model, methods, counted, pixels, args.rounds, options, step)
         if data is None:
             return rows(counted, timed, None), None, counted
@@ -186,25 +190,37 @@ def judge(
     from ..surgery import accelerate
 
     images = images_of(data, recipe, args)
+    folder, settings = args.output / "state", settings_of(images, recipe, args) if args.resume else {}
     if isinstance(model, Segmenter):
         contest = Contest(model, methods, args.window_batch)
-        state = Partial(args.output / "state", settings_of(list(contest.models), recipe, args)) if args.resume else None
+        state = Partial(folder, {**settings, "methods": list(contest.models)}) if args.resume else None
         run(contest, data, images, state, step_of("evaluating", images))
         return contest, contest.scores()
     scores = []
     for place, method in enumerate((None, *methods)):
         name = "dense" if method is None else repr(method)
         network = model if method is None else accelerate(model, method, **recipe.options)
-        folder = args.output / "state" / str(place) if args.resume else None
-        settings, step = settings_of([name], recipe, args), step_of(f"evaluating {name.partition('(')[0]}", images)
-        scores.append(score(network, data, images, folder, settings, step))
+        own, step = folder / str(place), step_of(f"evaluating {name.partition('(')[0]}", images)
+        scores.append(score(network, data, images, own if args.resume else None, {**settings, "methods": [name]}, step))
     return None, scores
 
 
-def settings_of(specs: list[str], recipe: Recipe, args: argparse.Namespace) -> dict[str, Any]:
+def settings_of(images: int, recipe: Recipe, args: argparse.Namespace) -> dict[str, Any]:
     """What kept images depend on."""
-    settings = {"recipe": recipe.name, "data": args.data, "weights": args.weights, "dtype": args.dtype}
-    return {**settings, "methods": specs}
+    from ..models.convert import sha256, weights_of
+    from ..models.zoo import SHIPPED
+
+    return {
+        "weights": sha256(weights_of(Path(args.weights) if args.weights else SHIPPED[recipe.architecture])),
+        "norm_eps": recipe.norm_eps,
+        "pos_embed": recipe.pos_embed,
+        "options": dict(recipe.options),
+        "data": recipe.data if args.data is None else str(Path(args.data).resolve()),
+        "classes": None if args.classes is None else args.classes.read_text(encoding="utf-8"),
+        "split": recipe.split,
+        "images": images,
+        "dtype": args.dtype,
+    }
 
 
 def report(

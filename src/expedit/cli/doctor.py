@@ -7,7 +7,18 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-CORE = ("torch", "numpy", "Pillow", "opencv-python-headless", "safetensors", "hotcoco", "PyYAML", "rich", "matplotlib")
+CORE = (
+    "torch",
+    "numpy",
+    "Pillow",
+    "opencv-python-headless",
+    "safetensors",
+    "hotcoco",
+    "PyYAML",
+    "rich",
+    "matplotlib",
+    "jinja2",
+)
 EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "hf": (("transformers", "scipy"), "Mask2Former, images and video"),
 }

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,12 @@ from .options import (
     add_machine,
     add_numerics,
     add_options,
+    add_window_batch,
     check_device,
     compile_of,
     dtype_of,
     options_of,
+    positive,
     prepare_sizes,
 )
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..measure.evaluate import Protocol
+    from ..measure.objects import ObjectEvaluation
     from ..measure.processes import Processes
 
 STATE = Path("expedit-evaluation")
@@ -47,11 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
     parser.add_argument("--root", type=Path, metavar="PATH", help="where the data set called DATA is")
     parser.add_argument("--split", default="val", help="(default: val)")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
     parser.add_argument(
         "--against", choices=("dense",), help="agreement with the model that is not accelerated; needs no labels"
     )
-    parser.add_argument("--window-batch", type=int, default=1, metavar="N", help="sliding windows per run (default: 1)")
+    add_window_batch(parser)
     parser.add_argument(
         "--scales", type=float, nargs="+", default=[1.0], metavar="S", help="multi-scale testing, such as 0.5 1 1.5"
     )
@@ -63,7 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the predictions there in the official format: panoptic.json and PNGs, COCO's results.json, or"
         " YouTubeVIS's results.zip",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="threads that read ahead (default: half the cores)")
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="threads that read ahead (default: half the cores)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument(
         "--resume",
@@ -150,8 +156,9 @@ def semantic(job: Job) -> None:
 
 
 def objects(job: Job) -> None:
-    """Panoptic quality, or average precision of masks."""
+    """Panoptic quality, or average precision of masks or tracks; of videos without public truth the submission only."""
     from ..data.object_data import open_objects
+    from ..measure.evaluate_video import evaluate_video
     from ..measure.objects import evaluate_objects
     from ..measure.partial import Journal
     from .figures import show_objects
@@ -162,44 +169,20 @@ def objects(job: Job) -> None:
     if args.submission is not None:
         args.submission.mkdir(parents=True, exist_ok=True)
     data = open_objects(place(args), job.task, args.split)
-    result = evaluate_objects(
+    if job.task == "video":
+        evaluate: Callable[..., ObjectEvaluation | None] = evaluate_video
+        clips = {"frame_batch": args.frame_batch, "window": args.window, "overlap": args.overlap}
+    else:
+        evaluate, clips = partial(evaluate_objects, workers=job.protocol.workers), {}
+    result = evaluate(
         job.model,
         data,
         limit=args.limit,
-        workers=job.protocol.workers,
         submission=args.submission,
         processes=job.processes,
-        journal=Journal(args.resume, settings(args, len(data))) if args.resume else None,
+        journal=Journal(args.resume, settings(args, len(data)) | clips) if args.resume else None,
         progress=job.progress,
-    )
-    if result is not None:
-        write(args, result.as_json())
-        show_objects(result)
-
-
-def video(job: Job) -> None:
-    """Average precision of tracks where the ground truth is public, and the files for the server."""
-    from ..data.object_data import open_objects
-    from ..data.youtubevis import VideoFiles
-    from ..measure.evaluate_video import evaluate_video
-    from ..measure.partial import Journal
-    from .figures import show_objects
-
-    args = job.args
-    if args.against or args.flip or args.scales != [1.0]:
-        raise ValueError(f"--against, --flip and --scales are for semantic models; {args.model} is {job.task}")
-    clips = open_objects(place(args), job.task, args.split)
-    assert isinstance(clips, VideoFiles)
-    windows = {"frame_batch": args.frame_batch, "window": args.window, "overlap": args.overlap}
-    result = evaluate_video(
-        job.model,
-        clips,
-        **windows,
-        limit=args.limit,
-        submission=args.submission,
-        processes=job.processes,
-        journal=Journal(args.resume, settings(args, len(clips)) | windows) if args.resume else None,
-        progress=job.progress,
+        **clips,
     )
     if result is not None:
         write(args, result.as_json())
@@ -210,7 +193,7 @@ TASKS: dict[str, Callable[[Job], None]] = {
     "semantic": semantic,
     "panoptic": objects,
     "instance": objects,
-    "video": video,
+    "video": objects,
 }
 """How a model is evaluated, by the task of its card."""
 
@@ -272,10 +255,11 @@ def shown(console: Console) -> Progress:
 
 def write(args: argparse.Namespace, figures: dict[str, Any]) -> None:
     """The figures and what they are of, as JSON, if a file was asked for."""
+    from ..data.writing import write_text
     from ..measure.speed import environment
 
     if args.json is None:
         return
     facts = {"model": args.model, "data": args.data, "split": args.split, "method": args.method}
     facts |= {"options": sorted(set(args.option)), "environment": environment(args.device, dtype_of(args))}
-    args.json.write_text(json.dumps({**facts, **figures}, indent=1) + "\n")
+    write_text(args.json, json.dumps({**facts, **figures}, indent=1) + "\n")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from . import console
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """No arguments: the lists are short."""
@@ -11,7 +13,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print models, architectures, methods with their settings, data sets and recipes."""
-    from rich.console import Console
     from rich.table import Table
 
     from .. import recipes
@@ -35,9 +36,8 @@ def run(args: argparse.Namespace) -> int:
     tables = Table("recipe", "table", title="Recipes", title_justify="left")
     for name in recipes.names():
         tables.add_row(name, recipes.load_recipe(name).title)
-    console = Console()
     for table in (models, methods, data, tables):
-        console.print(table)
+        console.output().print(table)
     return 0
 
 

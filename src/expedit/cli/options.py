@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from ..models.card import Card
 
 
+def positive(text: str) -> int:
+    """An argument that counts something."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
+    return int(text)
+
+
 def add_methods(parser: argparse.ArgumentParser) -> None:
     """``-m SPEC``, any number of times."""
     parser.add_argument(
@@ -50,7 +57,14 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", default="fp32", choices=("fp32", "bf16", "fp16"), help="of weights and activations (default: fp32)"
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: what torch takes)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: what torch takes)")
+
+
+def add_window_batch(parser: argparse.ArgumentParser) -> None:
+    """``--window-batch``."""
+    parser.add_argument(
+        "--window-batch", type=positive, default=1, metavar="N", help="sliding windows per run (default: 1)"
+    )
 
 
 def add_compile(parser: argparse.ArgumentParser) -> None:

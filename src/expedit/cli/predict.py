@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import predict_video
+from . import console, predict_video
 from .options import (
     add_bucket,
     add_compile,
     add_machine,
     add_options,
+    add_window_batch,
     check_device,
     compile_of,
     dtype_of,
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"of instances and tracks that are drawn (default: {SURE})",
     )
     parser.add_argument("--tokens", action="store_true", help="draw the token clusters over the image, too")
-    parser.add_argument("--window-batch", type=int, default=1, metavar="N", help="sliding windows per run (default: 1)")
+    add_window_batch(parser)
     add_machine(parser)
     add_compile(parser)
     add_bucket(parser)
@@ -55,7 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment every image or video; a broken one is reported and does not stop the others."""
-    from rich.console import Console
     from rich.progress import Progress
 
     from ..measure.speed import threads
@@ -63,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     from ..surgery import accelerate, optimized
 
     options = options_of(args)
+    if args.tokens and not args.method:
+        raise ValueError("--tokens: a dense model clusters nothing; give a method with -m")
     check_paths(args.paths)
     writable(args.output)
     dtype, compiled = dtype_of(args), compile_of(args)
@@ -76,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
         with threads(args.threads):
             return predict_video.run_video(args, model)
     images = find_images(args.paths)
-    console, failed = Console(stderr=True), 0
-    with threads(args.threads), Progress(console=console, transient=True) as progress:
+    failed = 0
+    with threads(args.threads), Progress(console=console.notes(), transient=True) as progress:
         for path in progress.track(images, description="segmenting"):
             try:
                 segment(model, path, args)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import console
 from .options import add_clips
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_video(args: argparse.Namespace, model: nn.Module) -> int:
     """Track things through every clip; a broken one is reported and does not stop the others."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..data.video_files import open_video
@@ -51,10 +51,10 @@ def run_video(args: argparse.Namespace, model: nn.Module) -> int:
     if args.tokens:
         raise ValueError("--tokens: draws over images; of a video, run one frame through an image model")
     check_names(args.paths)
-    console, failed = Console(stderr=True), 0
+    failed = 0
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     speed = TextColumn("{task.fields[pace]}")
-    with Progress(*columns, speed, console=console, transient=True) as progress:
+    with Progress(*columns, speed, console=console.notes(), transient=True) as progress:
         for path in args.paths:
             try:
                 print(one_clip(model, open_video(path, args.broken), args, progress))
