@@ -1,14 +1,20 @@
 """Reference speed: what clustering and restoring cost beside one dense block, and what whole models gain.
 
-    python benchmarks/reference_speed.py            (about 15 minutes on two cores)
+    python benchmarks/reference_speed.py            (about 30 minutes on two cores)
 
-ViT-L/16 at the three published crops, batch 1, fp32, interleaved in one process; medians and ratios. Writes
+ViT-L/16 at the three published crops, batch 1, fp32, interleaved; medians and ratios over the rounds of several
+processes, since one process differs from the next (where its memory lies) by more than its rounds do. Writes
 results/reference_speed-<threads>threads-<torch>.csv after every model.
 """
 
 import argparse
 import csv
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -16,12 +22,14 @@ from expedit import accelerate
 from expedit.core import Grid
 from expedit.core.clustering import cluster
 from expedit.core.similarity import reading_weights
-from expedit.measure.benchmark import count
+from expedit.measure.benchmark import Counted, count
 from expedit.measure.macs import noise
-from expedit.measure.speed import environment, interleave, peak_tensors, threads
+from expedit.measure.speed import Timing, environment, interleave, peak_tensors, threads
 from expedit.models.zoo import build
 from expedit.runtime import keep_memory
 from expedit.spec import parse
+
+T = TypeVar("T")
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 OTHERS = ("evit(keep_rate=0.8)", "tome(ratio=0.3)", "act(query_hashes=24)")
@@ -35,19 +43,67 @@ MODELS = {
 }
 
 
-def operators(model, rounds: int) -> list[dict]:
+class Race(NamedTuple):
+    """What one process measured: a row's place is the same in all of them."""
+
+    counted: list[Counted]
+    timings: dict[str, Timing]
+    peaks: dict[str, int]
+
+
+def operators(rounds: int, threads_: int) -> dict[str, Timing]:
     """Clustering and reading weights of ADE20K's row against one dense block on its 1,601 tokens."""
-    grid, cells = Grid(40, 40), Grid(28, 28)
-    tokens = model.encoder.embed(noise((640, 640), next(model.parameters()))).x
-    block, patches = model.encoder.blocks[12], tokens[:, 1:]
-    centres = cluster(patches, grid, cells, 5, 5, 0.02)
-    runs = {
-        "dense block, 1601 tokens": lambda: block(tokens),
-        "clustering 40x40 to 28x28": lambda: cluster(patches, grid, cells, 5, 5, 0.02),
-        "restore weights, top 20 of 784": lambda: reading_weights(patches, centres, 20, 0.02),
-        "both": lambda: reading_weights(patches, cluster(patches, grid, cells, 5, 5, 0.02), 20, 0.02),
-    }
-    timings = interleave(runs, rounds, warmup=2)
+    model, grid, cells = build("segmenter-vit-l16-ade20k"), Grid(40, 40), Grid(28, 28)
+    with prepared(threads_):
+        tokens = model.encoder.embed(noise((640, 640), next(model.parameters()))).x
+        block, patches = model.encoder.blocks[12], tokens[:, 1:]
+        centres = cluster(patches, grid, cells, 5, 5, 0.02)
+        runs = {
+            "dense block, 1601 tokens": lambda: block(tokens),
+            "clustering 40x40 to 28x28": lambda: cluster(patches, grid, cells, 5, 5, 0.02),
+            "restore weights, top 20 of 784": lambda: reading_weights(patches, centres, 20, 0.02),
+            "both": lambda: reading_weights(patches, cluster(patches, grid, cells, 5, 5, 0.02), 20, 0.02),
+        }
+        return interleave(runs, rounds, warmup=2)
+
+
+def race(architecture: str, rounds: int, threads_: int) -> Race:
+    """Whole models, interleaved."""
+    side, specs = MODELS[architecture]
+    model, methods = build(architecture), [parse(spec) for spec in specs]
+    with prepared(threads_):
+        counted = count(model, methods, (side, side))
+        pixels = noise((side, side), next(model.parameters()))
+        networks = {"dense": model, **{repr(method): accelerate(model, method) for method in methods}}
+        runs = {name: lambda network=network: network(pixels) for name, network in networks.items()}
+        timings = interleave(runs, rounds, warmup=1)
+        return Race(counted, timings, {name: peak_tensors(run) for name, run in runs.items()})
+
+
+@contextmanager
+def prepared(threads_: int) -> Iterator[None]:
+    """The memory and the threads of a measurement."""
+    keep_memory()
+    with threads(threads_), torch.inference_mode():
+        yield
+
+
+def apart(measure: Callable[..., T], processes: int, *args: object) -> list[T]:
+    """``measure(*args)`` in so many processes, one after the other."""
+    found = []
+    for _ in range(processes):
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            found.append(pool.submit(measure, *args).result())
+    return found
+
+
+def together(timings: Sequence[dict[str, Timing]]) -> dict[str, Timing]:
+    """The rounds of all processes as one."""
+    return {name: Timing(tuple(s for each in timings for s in each[name].seconds)) for name in timings[0]}
+
+
+def operator_rows(timings: dict[str, Timing]) -> list[dict]:
+    """Shares of a dense block."""
     base = timings["dense block, 1601 tokens"]
     return [
         {"what": name, "ms": 1e3 * t.median, "ratio": 1 / t.speedup_over(base), "figure": "time / dense block"}
@@ -55,23 +111,19 @@ def operators(model, rounds: int) -> list[dict]:
     ]
 
 
-def contest(model, side: int, specs: tuple[str, ...], rounds: int) -> list[dict]:
-    """Whole models: efficiency = speed-up / true MAC ratio."""
-    methods = [parse(spec) for spec in specs]
-    counted = count(model, methods, (side, side))
-    pixels = noise((side, side), next(model.parameters()))
-    networks = {"dense": model, **{repr(method): accelerate(model, method) for method in methods}}
-    runs = {name: lambda network=network: network(pixels) for name, network in networks.items()}
-    timings = interleave(runs, rounds, warmup=1)
-    rows = []
-    for c in counted:
-        timing, mac_ratio = timings[c.spec], counted[0].true_gmacs / c.true_gmacs
-        ratios = timing.ratios_to(timings["dense"])
+def model_rows(races: Sequence[Race], side: int) -> list[dict]:
+    """Efficiency = speed-up / true MAC ratio, and its median in each of the processes."""
+    timings, rows = together([each.timings for each in races]), []
+    for c in races[0].counted:
+        mac_ratio = races[0].counted[0].true_gmacs / c.true_gmacs
+        ratios = timings[c.spec].ratios_to(timings["dense"])
+        each = [one.timings[c.spec].speedup_over(one.timings["dense"]) / mac_ratio for one in races]
         low, high = ratios.spread
         figure = f"efficiency = {ratios.median:.3f} ({low:.3f}-{high:.3f}) / {mac_ratio:.3f}"
-        figure += f", peak {peak_tensors(runs[c.spec]) / 2**20:.0f} MB"
-        name = f"{c.spec} at {side}x{side}"
-        rows.append({"what": name, "ms": 1e3 * timing.median, "ratio": ratios.median / mac_ratio, "figure": figure})
+        figure += f", by process {' '.join(f'{value:.3f}' for value in each)}"
+        figure += f", peak {max(one.peaks[c.spec] for one in races) / 2**20:.0f} MB"
+        name, ms = f"{c.spec} at {side}x{side}", 1e3 * timings[c.spec].median
+        rows.append({"what": name, "ms": ms, "ratio": ratios.median / mac_ratio, "figure": figure})
     return rows
 
 
@@ -79,24 +131,26 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3, help="of each process (default: 3)")
+    parser.add_argument("--processes", type=int, default=3, help="(default: 3)")
     args = parser.parse_args()
-    keep_memory()
-    rows: list[dict] = []
-    with threads(args.threads), torch.inference_mode():
+    with threads(args.threads):
         facts = environment()
-        path = RESULTS / f"reference_speed-{facts['threads']}threads-torch{facts['torch']}.csv"
-        for architecture, (side, specs) in MODELS.items():
-            model = build(architecture)
-            fresh = [] if rows else operators(model, 5 * args.rounds)
-            fresh += contest(model, side, specs, args.rounds)
-            for row in fresh:
-                print(f"{row['what']:48} {row['ms']:9.1f} ms   {row['ratio']:.3f}   {row['figure']}", flush=True)
-            rows += fresh
-            with path.open("w", newline="") as file:
-                writer = csv.DictWriter(file, [*rows[0], *facts])
-                writer.writeheader()
-                writer.writerows({**row, **facts} for row in rows)
+    path = RESULTS / f"reference_speed-{facts['threads']}threads-torch{facts['torch']}.csv"
+    rows: list[dict] = []
+
+    def keep(fresh: list[dict]) -> None:
+        for row in fresh:
+            print(f"{row['what']:48} {row['ms']:9.1f} ms   {row['ratio']:.3f}   {row['figure']}", flush=True)
+        rows.extend(fresh)
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, [*rows[0], *facts])
+            writer.writeheader()
+            writer.writerows({**row, **facts} for row in rows)
+
+    keep(operator_rows(together(apart(operators, args.processes, 5 * args.rounds, args.threads))))
+    for architecture, (side, _) in MODELS.items():
+        keep(model_rows(apart(race, args.processes, architecture, args.rounds, args.threads), side))
     print(f"written to {path}")
 
 
