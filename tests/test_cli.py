@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from importlib.metadata import requires
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from expedit.cli import main
 from expedit.cli.doctor import CORE
 from expedit.models import Segmenter, files
+from expedit.runtime import multiplies_in
 
 SPEC = "expedit(alpha=1, grid=(3, 4), top_k=5)"
 
@@ -73,6 +75,16 @@ def test_predict_writes_mask_overlay_labels_clusters_and_json(checkpoint, photo,
     assert {c["id"]: c["pixels"] for c in summary["classes"]} == dict(
         zip(*(values.tolist() for values in np.unique(labels, return_counts=True)), strict=True)
     )
+
+
+@pytest.mark.parametrize(("flags", "told"), [("fpu avx2", True), ("fpu avx512_bf16", False)])
+def test_half_precision_without_products_is_told(flags, told, checkpoint, photo, tmp_path, capsys, monkeypatch):
+    read, content = Path.read_text, f"processor : 0\nflags : {flags}\n"
+    monkeypatch.setattr(Path, "read_text", lambda p, *a, **k: content if p.name == "cpuinfo" else read(p, *a, **k))
+    assert multiplies_in("fp32") is True
+    assert multiplies_in("bf16") is not told
+    assert main(["predict", str(checkpoint), str(photo), "--dtype", "bf16", "-o", str(tmp_path / "out")]) == 0
+    assert ("no bf16 products" in capsys.readouterr().err) is told
 
 
 def test_flags_that_would_do_nothing_are_refused(checkpoint, photo, capsys):

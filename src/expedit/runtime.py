@@ -1,14 +1,18 @@
-"""The C library's memory on Linux: fresh pages cost more time than much of the arithmetic done on them."""
+"""What the machine below does well: memory that stays mapped, and the dtypes it has products for."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from pathlib import Path
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Numbers of glibc's ``mallopt``."""
 
 LARGEST = 2**31 - 1
+
+PRODUCTS = {"bf16": {"amx_bf16", "avx512_bf16", "bf16"}, "fp16": {"amx_fp16", "avx512_fp16", "asimdhp"}}
+"""What Linux calls the instructions for matrix products in half precision, of x86 and of ARM."""
 
 
 def keep_memory() -> bool:
@@ -32,6 +36,20 @@ def release_memory() -> None:
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)
+
+
+def multiplies_in(dtype: str) -> bool | None:
+    """Whether this processor multiplies numbers of ``dtype``, "fp32", "bf16" or "fp16", without converting them first.
+
+    Where it does not, half precision is several times slower than fp32. ``None`` where the system does not tell: only
+    Linux does.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None
+    flags = {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
+    return dtype == "fp32" or not flags.isdisjoint(PRODUCTS[dtype])
 
 
 def _glibc() -> ctypes.CDLL | None:

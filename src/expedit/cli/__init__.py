@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ..runtime import keep_memory
+from .options import remark
 
 VERBS: dict[str, str] = {
     "compare": "compare methods on a data set: table, CSV, JSON and an HTML report",
@@ -50,6 +51,8 @@ def _run(args: argparse.Namespace) -> int:
     """The verb, with everything a user can cause told in one sentence instead of a traceback."""
     keep_memory()
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # torch's profiler tells of its stages below that
+    if told := remark(args):
+        print(f"expedit {args.verb}: {told}", file=sys.stderr)
     try:
         return import_module(f".{args.verb}", __name__).run(args)
     except (ValueError, OSError, ImportError) as error:

@@ -6,6 +6,8 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..runtime import multiplies_in
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -134,6 +136,14 @@ def dtype_of(args: argparse.Namespace) -> torch.dtype:
     from ..surgery import DTYPES
 
     return DTYPES[args.dtype]
+
+
+def remark(args: argparse.Namespace) -> str | None:
+    """What one should know of this machine before a long run with these arguments."""
+    dtype = getattr(args, "dtype", "fp32")
+    if getattr(args, "device", "") == "cpu" and multiplies_in(dtype) is False:
+        return f"--dtype {dtype}: this processor has no {dtype} products, so it will be several times slower than fp32"
+    return None
 
 
 def check_device(device: str) -> str:
