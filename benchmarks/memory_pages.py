@@ -1,18 +1,17 @@
-"""What memory pages cost: a dense forward pass with glibc's defaults, with ``keep_memory``, and with huge pages, too.
+"""What fresh pages cost: a dense forward pass with glibc's defaults and with ``keep_memory``.
 
-    python benchmarks/memory_pages.py            (about 6 minutes on two cores; Linux with glibc)
+    python benchmarks/memory_pages.py            (about 2 minutes on two cores; Linux with glibc)
 
-ViT-L/16 at 640 x 640, batch 1, fp32; medians, and the median ratio of the rounds. The first two modes run in turn in
-one process. Huge pages (``GLIBC_TUNABLES=glibc.malloc.hugetlb=1``) are chosen when a process starts, so they and
-ordinary ones run in processes of their own, in turn.
+ViT-L/16 at 640 x 640, batch 1, fp32, both modes in turn in one process; medians, and the median ratio of the rounds.
+Time differs from run to run by more than the pages cost, so their number and the time in the system are told, too.
 """
 
 import argparse
 import ctypes
-import os
+import resource
 import statistics
-import subprocess
-import sys
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
@@ -30,17 +29,20 @@ def default_memory() -> None:
     release_memory()
 
 
-def alone(huge: bool, threads_: int) -> float:
-    """Seconds of one forward pass, after two that do not count, in a process of its own."""
-    environ = {**os.environ, "GLIBC_TUNABLES": f"glibc.malloc.hugetlb={int(huge)}"}
-    command = [sys.executable, __file__, "--alone", "--threads", str(threads_)]
-    return float(subprocess.run(command, env=environ, check=True, capture_output=True, text=True).stdout)
+class Cost(NamedTuple):
+    """Of one forward pass: seconds, seconds of all threads in the system, page faults."""
+
+    seconds: float
+    system: float
+    faults: int
 
 
-def report(name: str, slow: list[float], fast: list[float]) -> None:
-    """Medians in milliseconds, and the median ratio of the rounds."""
-    ratio = statistics.median(a / b for a, b in zip(slow, fast, strict=True))
-    print(f"{name}: {1e3 * statistics.median(slow):.0f} and {1e3 * statistics.median(fast):.0f} ms, ratio {ratio:.3f}")
+def cost(run: Callable[[], object]) -> Cost:
+    """What one run takes."""
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    _, seconds = timed(run)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    return Cost(seconds, after.ru_stime - before.ru_stime, after.ru_minflt - before.ru_minflt)
 
 
 def main() -> None:
@@ -48,27 +50,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--alone", action="store_true", help="print the seconds of one run with memory kept")
     args = parser.parse_args()
     with threads(args.threads), torch.inference_mode():
+        print(environment())
         model = build("segmenter-vit-l16-ade20k")
         pixels = noise((640, 640), next(model.parameters()))
-        if args.alone:
-            keep_memory()
-            model(pixels), model(pixels)
-            print(timed(lambda: model(pixels))[1])
-            return
-        print(environment())
-        default, kept = [], []
+        costs: dict[str, list[Cost]] = {"default": [], "kept": []}
         for _ in range(args.rounds):
             default_memory()
-            default.append(timed(lambda: model(pixels))[1])
+            costs["default"].append(cost(lambda: model(pixels)))
             keep_memory()
             model(pixels)
-            kept.append(timed(lambda: model(pixels))[1])
-        report("dense forward, default and kept memory", default, kept)
-    pairs = [(alone(False, args.threads), alone(True, args.threads)) for _ in range(args.rounds)]
-    report("dense forward, kept memory, ordinary and huge pages", *map(list, zip(*pairs, strict=True)))
+            costs["kept"].append(cost(lambda: model(pixels)))
+        for mode, rounds in costs.items():
+            seconds, system, faults = (statistics.median(values) for values in zip(*rounds, strict=True))
+            print(f"{mode}: {1e3 * seconds:.0f} ms, {1e3 * system:.0f} ms in the system, {faults:.0f} page faults")
+        ratio = statistics.median(a.seconds / b.seconds for a, b in zip(*costs.values(), strict=True))
+        print(f"default / kept: {ratio:.3f}")
 
 
 if __name__ == "__main__":

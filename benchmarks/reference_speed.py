@@ -1,4 +1,4 @@
-"""Reference speed: what clustering and restoring cost beside one dense block, and what whole models gain.
+"""Reference speed: what whole models gain by each method, and how much of the arithmetic saved is time saved.
 
     python benchmarks/reference_speed.py            (about 30 minutes on two cores)
 
@@ -19,9 +19,6 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from expedit import accelerate
-from expedit.core import Grid
-from expedit.core.clustering import cluster
-from expedit.core.similarity import reading_weights
 from expedit.measure.benchmark import Counted, count
 from expedit.measure.macs import noise
 from expedit.measure.speed import Timing, environment, interleave, peak_tensors, threads
@@ -49,22 +46,6 @@ class Race(NamedTuple):
     counted: list[Counted]
     timings: dict[str, Timing]
     peaks: dict[str, int]
-
-
-def operators(rounds: int, threads_: int) -> dict[str, Timing]:
-    """Clustering and reading weights of ADE20K's row against one dense block on its 1,601 tokens."""
-    model, grid, cells = build("segmenter-vit-l16-ade20k"), Grid(40, 40), Grid(28, 28)
-    with prepared(threads_):
-        tokens = model.encoder.embed(noise((640, 640), next(model.parameters()))).x
-        block, patches = model.encoder.blocks[12], tokens[:, 1:]
-        centres = cluster(patches, grid, cells, 5, 5, 0.02)
-        runs = {
-            "dense block, 1601 tokens": lambda: block(tokens),
-            "clustering 40x40 to 28x28": lambda: cluster(patches, grid, cells, 5, 5, 0.02),
-            "restore weights, top 20 of 784": lambda: reading_weights(patches, centres, 20, 0.02),
-            "both": lambda: reading_weights(patches, cluster(patches, grid, cells, 5, 5, 0.02), 20, 0.02),
-        }
-        return interleave(runs, rounds, warmup=2)
 
 
 def race(architecture: str, rounds: int, threads_: int) -> Race:
@@ -100,15 +81,6 @@ def apart(measure: Callable[..., T], processes: int, *args: object) -> list[T]:
 def together(timings: Sequence[dict[str, Timing]]) -> dict[str, Timing]:
     """The rounds of all processes as one."""
     return {name: Timing(tuple(s for each in timings for s in each[name].seconds)) for name in timings[0]}
-
-
-def operator_rows(timings: dict[str, Timing]) -> list[dict]:
-    """Shares of a dense block."""
-    base = timings["dense block, 1601 tokens"]
-    return [
-        {"what": name, "ms": 1e3 * t.median, "ratio": 1 / t.speedup_over(base), "figure": "time / dense block"}
-        for name, t in timings.items()
-    ]
 
 
 def model_rows(races: Sequence[Race], side: int) -> list[dict]:
@@ -148,7 +120,6 @@ def main() -> None:
             writer.writeheader()
             writer.writerows({**row, **facts} for row in rows)
 
-    keep(operator_rows(together(apart(operators, args.processes, 5 * args.rounds, args.threads))))
     for architecture, (side, _) in MODELS.items():
         keep(model_rows(apart(race, args.processes, architecture, args.rounds, args.threads), side))
     print(f"written to {path}")

@@ -19,9 +19,9 @@ def keep_memory() -> bool:
     """Let this process keep the memory it frees, so that the next forward pass finds its pages still mapped.
 
     By default glibc gives every large tensor back to the system and asks for new pages for the next one, which the
-    system fills with zeros one fault at a time. For a ViT-L on a CPU that was a tenth of the time
-    (``benchmarks/memory_pages.py``). The process then holds on to its peak memory;
-    ``release_memory`` gives back what is free. Programs of your own may set ``MALLOC_MMAP_THRESHOLD_=1073741824
+    system fills with zeros one fault at a time, 99,000 of them in one forward of a ViT-L at 640 x 640
+    (``benchmarks/memory_pages.py``). The process then holds on to its peak memory; ``release_memory`` gives back what is
+    free. Programs of your own may set ``MALLOC_MMAP_THRESHOLD_=1073741824
     MALLOC_TRIM_THRESHOLD_=2147483647`` in their environment instead, or load another allocator.
 
     Returns:
