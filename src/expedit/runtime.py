@@ -20,9 +20,9 @@ def keep_memory() -> bool:
 
     By default glibc gives every large tensor back to the system and asks for new pages for the next one, which the
     system fills with zeros one fault at a time, 99,000 of them in one forward of a ViT-L at 640 x 640
-    (``benchmarks/memory_pages.py``). The process then holds on to its peak memory; ``release_memory`` gives back what is
-    free. Programs of your own may set ``MALLOC_MMAP_THRESHOLD_=1073741824
-    MALLOC_TRIM_THRESHOLD_=2147483647`` in their environment instead, or load another allocator.
+    (``benchmarks/memory_pages.py``). The process then holds on to its peak memory; ``release_memory`` gives back what
+    is free. Programs of your own may set ``MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483647`` in
+    their environment instead, or load another allocator.
 
     Returns:
         Whether this system has the setting: Linux with glibc does.
