@@ -39,10 +39,15 @@ def accelerate(
             default; published rows were measured with both on.
 
     Raises:
-        ValueError: no supported backbone in the model, a method is at work already, the method does not fit, or an
-            option that the backbone does not have.
+        ValueError: no supported backbone in the model, a method is at work already, the method does not fit, an option
+            that the backbone does not have, or ``compile`` with a method without static shapes (ACT).
     """
     method = parse(method)
+    if compile and not method.static:
+        raise ValueError(
+            f"{method!r}: its number of tokens depends on the image, so that torch would compile every block of every "
+            "image anew; run it without compile"
+        )
     twin = share(model, dtype)
     path, adapter = find_backbone(twin)
     backbone = twin.get_submodule(path)

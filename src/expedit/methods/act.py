@@ -87,7 +87,6 @@ class QueryClusters(nn.Module):
         starts = F.pad(ordered[:, 1:] != ordered[:, :-1], (1, 0)).cumsum(1)
         return torch.empty_like(order).scatter(1, order, starts)
 
-    @torch.compiler.disable  # the number of clusters would have every image compiled anew
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """``(b, heads, n, head_dim)`` each; every query receives the output of its cluster's mean query."""
         return self.attend(q, k, v)[0]
