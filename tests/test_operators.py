@@ -8,8 +8,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import reference
 from expedit.core import Grid, TokenMap
-from expedit.core.clustering import Axis, Tiling, _kept_tables, _tables, cluster
+from expedit.core.clustering import cluster
 from expedit.core.similarity import nearest, reading_weights
+from expedit.core.tiling import Axis, Tiling, _kept_tables, tables
 from expedit.core.windows import merge, partition
 from expedit.methods.act import QueryClusters
 from expedit.methods.evit import Attentive, EViT
@@ -47,7 +48,7 @@ def test_places_are_worked_out_once_per_size_whoever_asks_first():
     assert torch.isfinite(cluster(x, *sizes)).all()
     assert _kept_tables.cache_info().misses == made
     assert not any(
-        table.is_inference() for table in _tables(*Tiling.of(*sizes[:2], 1).h, *Tiling.of(*sizes[:2], 1).w, x.device)
+        table.is_inference() for table in tables(*Tiling.of(*sizes[:2], 1).h, *Tiling.of(*sizes[:2], 1).w, x.device)
     )
 
 

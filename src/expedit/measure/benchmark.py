@@ -136,11 +136,7 @@ def measure(
     with room_to_compile() if compile else nullcontext():
         timings = interleave(runs, rounds, warmup_of(device, compile), device, progress)
         peaks = {name: peak_tensors(run, device) for name, run in held.items()}
-    spent: dict[str, list[dict[str, float]]] = {name: [] for name in models}
-    for _ in range(PART_ROUNDS):
-        for name, network in models.items():
-            spent[name].append(parts(network, pixels, lambda: now(device)))
-            progress()
+    spent = _part_seconds(models, pixels, progress)
     rows = []
     for c in counted:
         timing, ratio, per_image = timings[c.spec], counted[0].true_gmacs / c.true_gmacs, 1e3 / len(pixels)
@@ -157,11 +153,24 @@ def measure(
             mac_ratio=ratio,
             efficiency=speedups.median / ratio,
             peak_mb=peaks[c.spec] / 2**20,
-            parts_ms={p: statistics.median(s[p] for s in spent[c.spec]) * per_image for p in PARTS},
+            parts_ms={part: seconds * per_image for part, seconds in spent[c.spec].items()},
             floor_ms=None if machine is None else _floor(models[c.spec], pixels, machine),
         )
         rows.append(row)
     return rows
+
+
+def _part_seconds(
+    models: Mapping[str, nn.Module], pixels: Tensor, progress: Callable[[], object]
+) -> dict[str, dict[str, float]]:
+    """Seconds of each part of each model: medians of ``PART_ROUNDS`` eager runs in turn."""
+    device = str(pixels.device)
+    spent: dict[str, list[dict[str, float]]] = {name: [] for name in models}
+    for _ in range(PART_ROUNDS):
+        for name, network in models.items():
+            spent[name].append(parts(network, pixels, lambda: now(device)))
+            progress()
+    return {name: {part: statistics.median(s[part] for s in runs) for part in PARTS} for name, runs in spent.items()}
 
 
 def warmup_of(device: str, compile: bool | str) -> int:
