@@ -10,10 +10,10 @@ import argparse
 import torch
 from transformers.models.mask2former import modeling_mask2former as library
 
-from expedit.measure.macs import noise
-from expedit.measure.speed import environment, interleave, peak_tensors, threads
+from expedit.checkpoints.zoo import build
+from expedit.cost.macs import noise
+from expedit.cost.speed import environment, interleave, peak_tensors, threads
 from expedit.models.deformable import REPLACED, DeformableAttention
-from expedit.models.zoo import build
 from expedit.runtime import keep_memory
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+from expedit.checkpoints.zoo import build
 from expedit.data import open_dataset
-from expedit.inference import prepared
-from expedit.measure.evaluate import evaluate
+from expedit.evaluation.evaluate import evaluate
 from expedit.metrics import confusion
-from expedit.models.zoo import build
+from expedit.prepare import prepared
 
 IMAGES, CLASSES = 3, 150
 

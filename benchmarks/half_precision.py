@@ -12,10 +12,10 @@ import argparse
 
 import torch
 
-from expedit.measure.benchmark import count
-from expedit.measure.macs import noise
-from expedit.measure.speed import environment, interleave, threads
-from expedit.models.zoo import build
+from expedit.checkpoints.zoo import build
+from expedit.cost.benchmark import count
+from expedit.cost.macs import noise
+from expedit.cost.speed import environment, interleave, threads
 from expedit.runtime import keep_memory
 from expedit.spec import parse
 from expedit.surgery import accelerate, optimized

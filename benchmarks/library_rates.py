@@ -12,7 +12,7 @@ import argparse
 import torch
 from torch.nn import functional as F
 
-from expedit.measure.speed import environment, interleave, threads
+from expedit.cost.speed import environment, interleave, threads
 from expedit.runtime import keep_memory
 
 WIDTH, HEADS, DEPTH = 1024, 16, 24

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import torch
 
-from expedit.measure.macs import noise
-from expedit.measure.speed import environment, threads, timed
-from expedit.models.zoo import build
+from expedit.checkpoints.zoo import build
+from expedit.cost.macs import noise
+from expedit.cost.speed import environment, threads, timed
 from expedit.runtime import MMAP_THRESHOLD, TRIM_THRESHOLD, keep_memory, release_memory
 
 

@@ -13,13 +13,13 @@ from collections.abc import Callable
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from expedit.checkpoints.zoo import build
 from expedit.core import Grid
-from expedit.core.clustering import cluster
-from expedit.core.similarity import reading_weights
-from expedit.measure.benchmark import room_to_compile, warmup_of
-from expedit.measure.macs import noise
-from expedit.measure.speed import environment, interleave, threads
-from expedit.models.zoo import build
+from expedit.cost.benchmark import room_to_compile, warmup_of
+from expedit.cost.macs import noise
+from expedit.cost.speed import environment, interleave, threads
+from expedit.operators.clustering import cluster
+from expedit.operators.similarity import reading_weights
 from expedit.runtime import keep_memory
 from expedit.surgery import DTYPES, optimized
 

@@ -19,10 +19,10 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from expedit import accelerate
-from expedit.measure.benchmark import Counted, count
-from expedit.measure.macs import noise
-from expedit.measure.speed import Timing, environment, interleave, peak_tensors, threads
-from expedit.models.zoo import build
+from expedit.checkpoints.zoo import build
+from expedit.cost.benchmark import Counted, count
+from expedit.cost.macs import noise
+from expedit.cost.speed import Timing, environment, interleave, peak_tensors, threads
 from expedit.runtime import keep_memory
 from expedit.spec import parse
 

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from expedit.measure.speed import environment, peak_memory
-from expedit.models import mask2former_zoo
+from expedit.checkpoints import mask2former
+from expedit.cost.speed import environment, peak_memory
 from expedit.models.mask2former import Architecture
 from expedit.models.video_mask2former import VideoMask2Former
 from expedit.video import track
@@ -45,7 +45,7 @@ def network(width: int, queries: int) -> VideoMask2Former:
         decoder_ffn=width,
     )
     names = tuple(f"class {index}" for index in range(40))
-    return VideoMask2Former(architecture, mask2former_zoo.protocol("video", (1333, 480), names)).eval()
+    return VideoMask2Former(architecture, mask2former.protocol("video", (1333, 480), names)).eval()
 
 
 def film(frames: int) -> Iterator[np.ndarray]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from expedit.models import files, mask2former_zoo
+from expedit.checkpoints import mask2former, safetensors_format
 from expedit.models.mask2former import Architecture, Mask2Former
 
 SPEC = "expedit(alpha=5, grid=(4, 4), top_k=6)"
@@ -23,7 +23,7 @@ def network(task, categories, seed=0):
     """A small network with random weights whose answers are sure enough to make segments."""
     torch.manual_seed(seed)
     architecture = small_architecture(classes=len(categories.names))
-    card = mask2former_zoo.protocol(task, (128, 96), categories.names, categories.palette, categories.things)
+    card = mask2former.protocol(task, (128, 96), categories.names, categories.palette, categories.things)
     model = Mask2Former(architecture, replace(card, score_threshold=0.05, overlap_threshold=0.1)).eval()
     torch.nn.init.normal_(model.network.class_predictor.weight, std=2)
     return model
@@ -31,7 +31,7 @@ def network(task, categories, seed=0):
 
 def saved(model, folder):
     path = folder / "model.safetensors"
-    files.save(model, path)
+    safetensors_format.save(model, path)
     return path
 
 

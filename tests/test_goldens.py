@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 
 from expedit import ACT, EViT, Expedit, ToMe, accelerate
 from expedit.core import Grid, TokenMap, to_tokens
-from expedit.core.clustering import cluster
-from expedit.core.similarity import nearest, reading_weights
 from expedit.methods.act import QueryClusters
 from expedit.models import Segmenter
+from expedit.operators.clustering import cluster
+from expedit.operators.similarity import nearest, reading_weights
 
 ATOL = 1e-4
 

@@ -8,12 +8,11 @@ import torch
 
 from expedit import accelerate
 from expedit.core import TokenMap
-from expedit.measure import speed
-from expedit.measure.floor import Machine, Roofline
-from expedit.measure.flops import flop_counter
-from expedit.measure.macs import cost
-from expedit.measure.parts import PARTS, parts
-from expedit.measure.speed import interleave
+from expedit.cost import speed
+from expedit.cost.breakdown import PARTS, parts
+from expedit.cost.macs import cost, flop_counter
+from expedit.cost.roofline import Machine, Roofline
+from expedit.cost.speed import interleave
 from expedit.models import Segmenter
 from expedit.runtime import keep_memory
 from expedit.spec import parse

@@ -7,10 +7,10 @@ from expedit import EViT, Expedit, Pool, accelerate
 from expedit.core import LOGITS, Anatomy, Around, Attend, Grid, Plan, Span, Step, Stream, attn, drive, mlp
 from expedit.core.engine import without_guide
 from expedit.data.toy import Toy
-from expedit.inference import prepared
 from expedit.methods.evit import Attentive
 from expedit.methods.pool import Averages
 from expedit.models import Segmenter, ViT
+from expedit.prepare import prepared
 from expedit.surgery import optimized
 
 SIZES = {"image_size": (48, 64), "patch": 8, "width": 32, "depth": 3, "heads": 4}

@@ -11,16 +11,16 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import expedit
+from expedit.checkpoints import mask2former, zoo
+from expedit.checkpoints.safetensors_format import save
 from expedit.data.rle import encode
 from expedit.data.youtubevis import CLASSES
-from expedit.models import mask2former_zoo, zoo
 from expedit.models.detectron2 import OWN, official_name
-from expedit.models.files import save
 from expedit.models.video_mask2former import VideoMask2Former, blocked_keys, encoding, mask_logits, positions
 from expedit.prediction import Segment
 from expedit.video import Thread, Tracks, linked, predict_video, track, tube_iou
-from small_mask2former import small_architecture
-from test_mask2former import folder_of, golden_model
+from golden_mask2former import folder_of, golden_model
+from small_video import clip, small_model
 
 transformers = pytest.importorskip("transformers")
 
@@ -93,24 +93,6 @@ def test_three_dimensional_positions():
         space = wave(y, h, c, 8) if c < 8 else wave(x, w, c - 8, 8)
         assert found[t, y, x, c] == pytest.approx(space + wave(t, frames, c, 16), abs=1e-5)
     assert encoding(5, 8, torch.device("cpu")).dtype == torch.float32
-
-
-def small_model(seed=0, resize=(160, 64), queries=12, classes=40, names=None):
-    torch.manual_seed(seed)
-    architecture = small_architecture(classes=classes, queries=queries, embed=8, depths=(1, 1, 4, 1), decoder_layers=3)
-    names = names or tuple(f"class {index}" for index in range(classes))
-    model = VideoMask2Former(architecture, mask2former_zoo.protocol("video", resize, names)).eval()
-    torch.nn.init.normal_(model.network.class_predictor.weight, std=2)
-    return model
-
-
-def clip(frames=5, height=45, width=90, seed=0):
-    """A bright square that moves over noise."""
-    rng = np.random.default_rng(seed)
-    video = rng.integers(0, 90, (frames, height, width, 3), dtype=np.uint8)
-    for t in range(frames):
-        video[t, 10:30, 5 * t + 5 : 5 * t + 25] = (250, 180, 30)
-    return video
 
 
 @pytest.mark.parametrize("method", [None, "expedit(alpha=3, grid=(4, 4), top_k=6)", "pool(alpha=3, grid=(4, 4))"])
@@ -290,9 +272,9 @@ def test_the_published_networks():
         classes, masks = model(torch.zeros(3, 3, 128, 160, device="meta"))
         assert (classes.shape, masks.shape) == ((1, 200, 41), (1, 200, 3, 32, 40))
     with pytest.raises(ValueError, match=r"fit video-\S+-2019 as well as video-\S+-2021, .*model_final_c5c739\.pkl"):
-        mask2former_zoo.matching(40, 200, 192)
+        mask2former.matching(40, 200, 192)
     with pytest.raises(ValueError, match="no published Mask2Former has 40 classes, 100 queries"):
-        mask2former_zoo.matching(40, 100, 192)
+        mask2former.matching(40, 100, 192)
 
 
 @pytest.mark.parametrize("given", ["name of the file", "architecture"])
@@ -300,9 +282,9 @@ def test_official_files_of_both_years(tmp_path, monkeypatch, given):
     """An official file opens by the name it was published under, or by the architecture that is named."""
     model = small_model()
     published = {f"small-{year}": model.architecture for year in (2019, 2021)}
-    monkeypatch.setattr(mask2former_zoo, "PUBLISHED", published)
-    monkeypatch.setattr(mask2former_zoo, "FILES", {"model_final_c5c739.pkl": "small-2019"})
-    monkeypatch.setattr(mask2former_zoo, "published_card", lambda name: replace(model.card, source=name))
+    monkeypatch.setattr(mask2former, "PUBLISHED", published)
+    monkeypatch.setattr(mask2former, "FILES", {"model_final_c5c739.pkl": "small-2019"})
+    monkeypatch.setattr(mask2former, "published_card", lambda name: replace(model.card, source=name))
     state = {}
     for name, value in model.network.state_dict().items():
         official, third = official_name(name)

@@ -61,17 +61,23 @@ def test_core_imports_torch_only(path):
     assert inside(path) <= {"core"}
 
 
-@pytest.mark.parametrize("path", files_in("methods"), ids=ids)
-def test_a_method_knows_torch_and_the_core(path):
+@pytest.mark.parametrize("path", files_in("operators"), ids=ids)
+def test_an_operator_knows_torch_and_the_core(path):
     assert third_party(path) <= {"torch"}
-    assert inside(path) <= {"core", "methods"}
+    assert inside(path) <= {"core", "operators"}
+
+
+@pytest.mark.parametrize("path", files_in("methods"), ids=ids)
+def test_a_method_knows_torch_the_core_and_the_operators(path):
+    assert third_party(path) <= {"torch"}
+    assert inside(path) <= {"core", "operators", "methods"}
 
 
 @pytest.mark.parametrize("path", files_in("backbones"), ids=ids)
 def test_a_backbone_knows_the_core_and_at_most_one_library(path):
     assert third_party(path) <= {"torch"} | THIRD_PARTY_BACKBONES
     assert len(third_party(path) & THIRD_PARTY_BACKBONES) <= 1
-    assert inside(path) <= {"core", "backbones"}
+    assert inside(path) <= {"core", "operators", "backbones"}
 
 
 @pytest.mark.parametrize("path", files_in("metrics", "data"), ids=ids)
@@ -82,6 +88,11 @@ def test_metrics_and_data_know_neither_models_nor_methods(path):
 @pytest.mark.parametrize("path", files_in("models"), ids=ids)
 def test_models_know_no_method(path):
     assert inside(path) <= {"core", "models", "data", "prediction"}
+
+
+@pytest.mark.parametrize("path", files_in("checkpoints"), ids=ids)
+def test_checkpoints_know_models_and_no_method(path):
+    assert inside(path) <= {"checkpoints", "core", "data", "models"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=ids)

@@ -2,7 +2,7 @@
 
     python training/train.py
 
-gives `src/expedit/models/weights/segmenter-mini.safetensors`: see training/README.md for its run time and result.
+gives `src/expedit/checkpoints/weights/segmenter-mini.safetensors`: see training/README.md for its run time and result.
 Most steps see crops with a quarter of the tokens; the last ones see whole pictures. Every batch is a function of
 (seed, phase, step), so a run that was interrupted continues from its last checkpoint as if nothing had happened.
 """
@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import expedit
+from expedit.checkpoints import safetensors_format
 from expedit.data import open_dataset
 from expedit.data.sample import IGNORE, Sample, SemanticData
 from expedit.data.toy import Toy
-from expedit.models import files
 from expedit.models.card import Card
 from expedit.models.segmenter import Segmenter
 from expedit.runtime import keep_memory
@@ -97,7 +97,7 @@ def toy(split: str) -> SemanticData:
 RECIPES = {
     "toy": Recipe(
         data=toy,
-        out=ROOT / "src/expedit/models/weights/segmenter-mini.safetensors",
+        out=ROOT / "src/expedit/checkpoints/weights/segmenter-mini.safetensors",
         phases=(
             Phase(crop=128, batch=16, steps=2000, warmup=200, cosine=4000, peak=1e-3, end=3e-4),
             Phase(crop=256, batch=4, steps=900, warmup=30, cosine=900, peak=6e-4, end=1e-6),
@@ -256,7 +256,7 @@ def write_weights(recipe: Recipe, model: Segmenter, data: SemanticData, miou: fl
         stride=crop,
         source="training/train.py",
     )
-    files.save(model, recipe.out, torch.float16, {"miou": f"{miou:.4f}"})
+    safetensors_format.save(model, recipe.out, torch.float16, {"miou": f"{miou:.4f}"})
 
 
 def run(recipe: Recipe, work: Path, workers: int) -> None:

@@ -8,9 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .checkpoints.zoo import load
     from .inference import predict
     from .methods import ACT, METHODS, EViT, Expedit, Pool, ToMe
-    from .models.zoo import load
     from .prediction import Prediction
     from .surgery import accelerate
 
@@ -20,7 +20,7 @@ __all__ = ["ACT", "METHODS", "EViT", "Expedit", "Pool", "Prediction", "ToMe", "a
 
 _HOME = {
     "accelerate": "surgery",
-    "load": "models.zoo",
+    "load": "checkpoints.zoo",
     "predict": "inference",
     "Prediction": "prediction",
     **dict.fromkeys(("ACT", "METHODS", "EViT", "Expedit", "Pool", "ToMe"), "methods"),

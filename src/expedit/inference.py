@@ -13,8 +13,6 @@ from torch.nn import functional as F
 
 from .core import Grid
 from .core.tokens import pad_to_multiple
-from .data.decode import read_image, to_rgb
-from .data.transforms import normalised, resize, scaled_size
 from .models.card import Card
 from .models.postprocess import (
     Sizes,
@@ -27,6 +25,7 @@ from .models.postprocess import (
     semantic_scores,
 )
 from .prediction import Prediction, Segment
+from .prepare import pixels_of, prepared
 
 STRIP = 1 << 25
 """Most logits that are resized to the image's own size at a time, so that memory does not grow with the photograph."""
@@ -62,17 +61,6 @@ def predict_prepared(
     if (card.output, card.task) not in PREDICTORS:
         raise ValueError(f"there is no {card.task} protocol for a model that returns logits of its {card.output}")
     return PREDICTORS[card.output, card.task](model, views, size, card, window_batch)
-
-
-def pixels_of(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
-    """``(H, W, 3)`` uint8 RGB of whatever ``predict`` takes; errors as there."""
-    if isinstance(image, (str, Path)):
-        return read_image(Path(image))
-    if isinstance(image, Image.Image):
-        return to_rgb(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
-    return image
 
 
 def semantic_of_pixels(
@@ -143,19 +131,6 @@ def queries_of(
     class_logits, mask_logits = model(padded.to(weight.device, weight.dtype))
     height, width = padded.shape[2:]
     return class_logits[0].float(), mask_logits[0].float(), Sizes((height, width), (h, w), size)
-
-
-def prepared(image: np.ndarray, card: Card, scales: Sequence[float] = (1.0,)) -> list[Tensor]:
-    """The part of the work that needs no model: one normalised ``(1, 3, h, w)`` fp32 view of the image per scale."""
-    h, w = image.shape[:2]
-    views = []
-    for scale in scales:
-        if card.resize is None:
-            size = max(int(h * scale + 0.5), 1), max(int(w * scale + 0.5), 1)
-        else:
-            size = scaled_size(h, w, int(card.resize[0] * scale), int(card.resize[1] * scale))
-        views.append(normalised(resize(image, size, card.resampling), card.mean, card.std))
-    return views
 
 
 @torch.inference_mode()

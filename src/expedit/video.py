@@ -21,11 +21,11 @@ from torch.nn import functional as F
 
 from .data.rle import Rle, decode, encode
 from .data.video_files import of_one_size, open_video
-from .inference import pixels_of, prepared
 from .models.card import Card, Color, distinct_colors
 from .models.postprocess import Sizes, best_pairs, resized
 from .models.video_mask2former import FRAME_BATCH, FrameFeatures, VideoMask2Former, mask_logits
 from .prediction import Prediction, Segment
+from .prepare import pixels_of, prepared
 
 Frame = str | Path | Image.Image | np.ndarray
 Masks = tuple[Rle | None, ...]

@@ -8,11 +8,11 @@ clusters that reducers made out over the picture.
 
 from types import ModuleType
 
-from . import hf_swin, vit
+from . import swin, vit
 
 ADAPTERS: dict[str, ModuleType] = {
     "expedit.models.vit.ViT": vit,
-    "transformers.models.swin.modeling_swin.SwinModel": hf_swin,
+    "transformers.models.swin.modeling_swin.SwinModel": swin,
 }
 """Adapter by the full name of the backbone's class, so that looking for one imports no model library."""
 

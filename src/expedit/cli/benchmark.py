@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..core import Method
-    from ..measure.benchmark import Counted, Timed
+    from ..cost.benchmark import Counted, Timed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,11 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Count, time, print, write."""
+    from ..checkpoints.zoo import build
+    from ..cost.benchmark import as_json, count
+    from ..cost.macs import nominal_size
+    from ..cost.speed import environment, threads
     from ..data.writing import write_text
-    from ..measure.benchmark import as_json, count
-    from ..measure.macs import nominal_size
-    from ..measure.speed import environment, threads
-    from ..models.zoo import build
     from ..recipes import measured_at
     from ..spec import parse
 
@@ -102,9 +102,9 @@ def _time(
     """Interleaved timing at every batch size, with progress."""
     from rich.progress import Progress
 
-    from ..measure.benchmark import measure, rounds_of
-    from ..measure.floor import Machine
-    from ..measure.macs import noise
+    from ..cost.benchmark import measure, rounds_of
+    from ..cost.macs import noise
+    from ..cost.roofline import Machine
 
     like = next(model.parameters()).new_empty(0, dtype=dtype_of(args), device=args.device)
     machine = Machine.measured(args.device, like.dtype) if args.floor else None

@@ -15,12 +15,12 @@ from .options import add_machine, add_methods, add_window_batch, check_device, d
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..comparison.compare import Contest, Score
+    from ..comparison.result import Row
     from ..core import Method
+    from ..cost.benchmark import Counted, Timed
     from ..data import SemanticData
     from ..data.object_data import ObjectData
-    from ..measure.benchmark import Counted, Timed
-    from ..measure.compare import Contest, Score
-    from ..measure.rows import Row
     from ..recipes import Recipe
 
 
@@ -52,11 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Count, time, evaluate, report."""
-    from ..measure.compare import write_tables
-    from ..measure.speed import environment, threads
+    from ..comparison.compare import write_tables
+    from ..cost.speed import environment, threads
     from ..recipes import load_recipe
-    from .figures import show_comparison
     from .predict import writable
+    from .tables import show_comparison
 
     recipe = load_recipe(args.recipe)
     writable(args.output)
@@ -98,7 +98,7 @@ def methods_of(recipe: Recipe, args: argparse.Namespace) -> tuple[list[Method], 
 
 def size_of(model: nn.Module, recipe: Recipe) -> tuple[int, int]:
     """(height, width) in pixels at which the rows are counted and timed."""
-    from ..measure.macs import nominal_size
+    from ..cost.macs import nominal_size
 
     return nominal_size(model) if recipe.measured_at is None else recipe.measured_at[1:]
 
@@ -121,7 +121,7 @@ def open_data(recipe: Recipe, args: argparse.Namespace) -> SemanticData | Object
 
 def load_model(recipe: Recipe, args: argparse.Namespace, without: bool) -> nn.Module:
     """The recipe's model, on the device and in the dtype asked for; random weights only where none are needed."""
-    from ..models.zoo import SHIPPED, build, load
+    from ..checkpoints.zoo import SHIPPED, build, load
 
     model: Any
     if args.weights is not None:
@@ -147,9 +147,9 @@ def compare(
     """The three phases, with progress: count, time, evaluate."""
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeRemainingColumn
 
-    from ..measure.benchmark import count, measure, rounds_of
-    from ..measure.compare import first_window, rows
-    from ..measure.macs import noise
+    from ..comparison.compare import first_window, rows
+    from ..cost.benchmark import count, measure, rounds_of
+    from ..cost.macs import noise
     from ..models import Segmenter
 
     size, options, (methods, evaluated) = size_of(model, recipe), recipe.options, methods_of(recipe, args)
@@ -184,8 +184,8 @@ def judge(
     step_of: Callable[[str, int], Callable[[], None]],
 ) -> tuple[Contest | None, list[Score]]:
     """What dense model and methods get right: image by image side by side, or, with queries, one after the other."""
-    from ..measure.compare import Contest, run, score
-    from ..measure.partial import Partial
+    from ..comparison.compare import Contest, run, score
+    from ..evaluation.resume import Partial
     from ..models import Segmenter
     from ..surgery import accelerate
 
@@ -207,8 +207,8 @@ def judge(
 
 def settings_of(images: int, recipe: Recipe, args: argparse.Namespace) -> dict[str, Any]:
     """What kept images depend on."""
-    from ..models.convert import sha256, weights_of
-    from ..models.zoo import SHIPPED
+    from ..checkpoints.convert import sha256, weights_of
+    from ..checkpoints.zoo import SHIPPED
 
     return {
         "weights": sha256(weights_of(Path(args.weights) if args.weights else SHIPPED[recipe.architecture])),
@@ -227,7 +227,7 @@ def report(
     contest: Contest, data: SemanticData, table: Sequence[Row], facts: dict[str, str], args: argparse.Namespace
 ) -> None:
     """The HTML report, with pictures of the first images."""
-    from ..measure.report import write_report
+    from ..comparison.report import write_report
 
     examples = [contest.example(data[index]) for index in range(min(args.examples, len(data)))]
     card = contest.model.card

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """Convert, and say what was written and what was left out."""
     from rich.console import Console
 
-    from ..models.convert import convert, sizes
+    from ..checkpoints.convert import convert, sizes
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with console.status("reading, checking and writing"):

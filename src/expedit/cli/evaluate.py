@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from torch import nn
 
-    from ..measure.evaluate import Protocol
-    from ..measure.objects import ObjectEvaluation
-    from ..measure.processes import Processes
+    from ..evaluation.evaluate import Protocol
+    from ..evaluation.objects import ObjectEvaluation
+    from ..evaluation.processes import Processes
 
 STATE = Path("expedit-evaluation")
 
@@ -103,9 +103,9 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate; the first process prints and writes."""
     from rich.console import Console
 
-    from ..measure.evaluate import Protocol
-    from ..measure.processes import launched
-    from ..measure.speed import threads
+    from ..cost.speed import threads
+    from ..evaluation.evaluate import Protocol
+    from ..evaluation.processes import launched
 
     workers = args.workers if args.workers is not None else min(max((os.cpu_count() or 2) // 2, 2), 8)
     protocol = Protocol(args.window_batch, tuple(args.scales), args.flip, workers)
@@ -132,9 +132,9 @@ def run(args: argparse.Namespace) -> int:
 def semantic(job: Job) -> None:
     """Mean IoU, and agreement with the dense model."""
     from ..data import open_dataset
-    from ..measure.evaluate import evaluate
-    from ..measure.partial import Partial
-    from .figures import show_semantic
+    from ..evaluation.evaluate import evaluate
+    from ..evaluation.resume import Partial
+    from .tables import show_semantic
 
     args = job.args
     if args.submission is not None:
@@ -158,10 +158,10 @@ def semantic(job: Job) -> None:
 def objects(job: Job) -> None:
     """Panoptic quality, or average precision of masks or tracks; of videos without public truth the submission only."""
     from ..data.object_data import open_objects
-    from ..measure.evaluate_video import evaluate_video
-    from ..measure.objects import evaluate_objects
-    from ..measure.partial import Journal
-    from .figures import show_objects
+    from ..evaluation.evaluate_video import evaluate_video
+    from ..evaluation.objects import evaluate_objects
+    from ..evaluation.resume import Journal
+    from .tables import show_objects
 
     args = job.args
     if args.against or args.flip or args.scales != [1.0]:
@@ -205,7 +205,7 @@ def place(args: argparse.Namespace) -> str:
 
 def models(args: argparse.Namespace, processes: Processes) -> tuple[nn.Module, nn.Module]:
     """The model to evaluate and the one that is not accelerated, on the device of this process."""
-    from ..models.zoo import load
+    from ..checkpoints.zoo import load
     from ..surgery import accelerate, optimized
 
     options = options_of(args)
@@ -220,8 +220,8 @@ def models(args: argparse.Namespace, processes: Processes) -> tuple[nn.Module, n
 
 def settings(args: argparse.Namespace, images: int) -> dict[str, Any]:
     """Everything the figures depend on: a state of other settings must not be continued."""
-    from ..models.convert import sha256, weights_of
-    from ..models.zoo import SHIPPED
+    from ..checkpoints.convert import sha256, weights_of
+    from ..checkpoints.zoo import SHIPPED
     from ..spec import parse
 
     return {
@@ -255,8 +255,8 @@ def shown(console: Console) -> Progress:
 
 def write(args: argparse.Namespace, figures: dict[str, Any]) -> None:
     """The figures and what they are of, as JSON, if a file was asked for."""
+    from ..cost.speed import environment
     from ..data.writing import write_text
-    from ..measure.speed import environment
 
     if args.json is None:
         return

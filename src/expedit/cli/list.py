@@ -16,10 +16,10 @@ def run(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     from .. import recipes
+    from ..checkpoints.zoo import ARCHITECTURES, SHIPPED
     from ..data import DATASETS
     from ..data.object_data import BY_TASK
     from ..methods import METHODS
-    from ..models.zoo import ARCHITECTURES, SHIPPED
 
     models = Table("model", "weights", title="Models", title_justify="left")
     for name in SHIPPED:

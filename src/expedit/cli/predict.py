@@ -23,7 +23,7 @@ from .options import (
     options_of,
     prepare_sizes,
 )
-from .results import SURE
+from .pictures import SURE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     """Segment every image or video; a broken one is reported and does not stop the others."""
     from rich.progress import Progress
 
-    from ..measure.speed import threads
-    from ..models.zoo import load
+    from ..checkpoints.zoo import load
+    from ..cost.speed import threads
     from ..surgery import accelerate, optimized
 
     options = options_of(args)
@@ -129,7 +129,7 @@ def segment(model: nn.Module, path: Path, args: argparse.Namespace) -> None:
 
     from ..data.decode import read_image
     from ..inference import predict
-    from .results import RESULTS
+    from .pictures import RESULTS
 
     image = read_image(path)
     prediction = predict(model, image, window_batch=args.window_batch)
@@ -150,8 +150,8 @@ def tokens(model: nn.Module, image: np.ndarray) -> np.ndarray:
     from .. import draw
     from ..core import Grid
     from ..core.tokens import pad_to_multiple
-    from ..inference import prepared
-    from ..measure.trace import token_clusters
+    from ..cost.trace import token_clusters
+    from ..prepare import prepared
 
     card: Card = model.card  # type: ignore[assignment]
     pixels = prepared(image, card)[0].to(next(model.parameters()))

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..core import Anatomy, Attend, Cut, Method, TokenMap, attn
 from ..core.checks import integer
-from ..core.similarity import full_precision
+from ..operators.similarity import full_precision
 
 CELL = 8.0
 """Width of a hash cell."""

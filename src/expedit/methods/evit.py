@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ..core import FEATURES, Anatomy, Cut, Grid, Guide, Method, Span, TokenMap, mlp
 from ..core.checks import integer, number
-from ..core.lattice import identity
-from ..core.similarity import nearest, reading_weights
 from ..core.tokens import take
+from ..operators.lattice import identity
+from ..operators.similarity import nearest, reading_weights
 
 
 @dataclass(frozen=True, repr=False)

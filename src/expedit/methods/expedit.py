@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..core import FEATURES, LOGITS, Anatomy, Cut, Grid, Guide, Method, Span, TokenMap, attn
 from ..core.checks import choice, integer, number, pair
-from ..core.clustering import cluster
-from ..core.lattice import fit, identity
-from ..core.similarity import Normalize, reading_weights
+from ..operators.clustering import cluster
+from ..operators.lattice import fit, identity
+from ..operators.similarity import Normalize, reading_weights
 
 
 @dataclass(frozen=True, repr=False)

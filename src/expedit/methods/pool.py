@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..core import LOGITS, Anatomy, Cut, Grid, Guide, Method, Span, TokenMap, attn, to_map, to_tokens
 from ..core.checks import integer, pair
-from ..core.lattice import fit, identity
+from ..operators.lattice import fit, identity
 
 
 @dataclass(frozen=True, repr=False)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..core import Anatomy, Around, Cut, Grid, Guide, Method, TokenMap
 from ..core.checks import number
-from ..core.similarity import full_precision
+from ..operators.similarity import full_precision
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,4 +1,4 @@
-"""Networks with official key names, the zoo, and the conversion of official checkpoints."""
+"""Networks with official key names, what they need beside their weights, and how their outputs are read."""
 
 from .segmenter import Segmenter
 from .vit import ViT

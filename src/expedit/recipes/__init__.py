@@ -11,11 +11,11 @@ from typing import Any, TypeVar, get_args
 
 import yaml
 
+from ..checkpoints.zoo import ARCHITECTURES, SHIPPED
 from ..core import Method
 from ..data import DATASETS
 from ..data.object_data import INSTANCE, PANOPTIC, VIDEO
 from ..models.vit import Interpolation
-from ..models.zoo import ARCHITECTURES, SHIPPED
 from ..spec import parse
 
 FOLDER = Path(__file__).parent

@@ -1,0 +1,247 @@
+"""The blocks of a Swin stage, the last of them on reduced windows. Knows the library's modules by their names only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..core import Grid, Span, TokenMap
+from ..operators.windows import grown, merge, partition
+
+
+class ReducedBlocks(nn.ModuleList):
+    """Stands where a stage keeps its blocks: the same modules under the same names, so the stage stays the library's.
+
+    The stage runs what iteration gives it, one after the other: the blocks before the cut, then ``reduced``, which
+    runs all others.
+
+    Args:
+        blocks: of the stage.
+        first: block of the stage before which windows are reduced.
+        span: the cut; its reducer takes windows ``(b * windows, window.length, c)``.
+        window: side lengths of a window.
+        cells: those of a reduced one.
+        official_shift_mask, official_padding: see ``swin.install``.
+    """
+
+    def __init__(
+        self,
+        blocks: nn.ModuleList,
+        *,
+        first: int,
+        span: Span,
+        window: Grid,
+        cells: Grid,
+        official_shift_mask: bool,
+        official_padding: bool,
+    ) -> None:
+        super().__init__(blocks)
+        self.first, self.span, self.window, self.cells = first, span, window, cells
+        self.shift = Grid(cells.h // 2, cells.w // 2)
+        self.mask_shift = Grid(window.h // 2, window.w // 2) if official_shift_mask else self.shift
+        self.official_padding = official_padding
+        for block in self._behind():
+            bias = block.attention.relative_position_bias
+            block.attention.relative_position_bias = ResizedBias(bias.relative_position_bias_table, window, cells)
+
+    def __iter__(self) -> Iterator[Callable[..., Any]]:  # type: ignore[override]
+        """What the stage calls, in order."""
+        return iter([*list(self.children())[: self.first], self.reduced])
+
+    def reduced(
+        self, x: Tensor, input_dimensions: tuple[int, int], always_partition: bool = True, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Reduce every window, run the blocks behind the cut, read all tokens back. Windows stay batch items.
+
+        Args:
+            x: ``(b, h * w, c)``.
+            input_dimensions: ``(h, w)``.
+            always_partition: without effect: a map smaller than a window is one smaller window.
+            **kwargs: handed to the attentions.
+
+        Returns:
+            The same tokens ``(b, h * w, c)`` and what the last attention says of its weights.
+        """
+        grid = Grid(*input_dimensions)
+        pieces = [[self._reduce(piece) for piece in band] for band in self._bands(x, grid)]
+        small = torch.cat([torch.cat([piece.small for piece in band], 2) for band in pieces], 1)
+        reduced_grid = Grid(*small.shape[1:3])
+        y, attention = self._run(small.to(x.dtype).flatten(1, 2), reduced_grid, kwargs)
+        lattice = self._restore(y.unflatten(1, reduced_grid), pieces)
+        return lattice[:, : grid.h, : grid.w].flatten(1, 2).to(x.dtype), attention
+
+    def owner(self, owners: Sequence[Tensor], grid: Grid) -> Tensor:
+        """A number for every token of a map: those that read the same reduced token have the same.
+
+        Args:
+            owners: reduced token of every token, ``(windows, n)``, by window, for all windows of one size at a time in
+                the order in which they were reduced; only the first map counts.
+            grid: of the map.
+
+        Returns:
+            ``(h, w)`` int64.
+        """
+        places = torch.arange(1, grid.length + 1).view(1, -1, 1)  # 0 stands for padding
+        found, first = torch.zeros(grid.length + 1, dtype=torch.int64), 0
+        pieces = [piece for band in self._bands(places, grid) for piece in band]
+        for piece, owner in zip(pieces, owners, strict=True):
+            size = Grid(*piece.shape[1:3])
+            windows = partition(piece.flatten(1, 2), size, self._window_of(size))[:, :, 0]
+            cells = int(owner.max()) + 1
+            found[windows] = first + cells * torch.arange(len(windows))[:, None] + owner[: len(windows)].cpu()
+            first += cells * len(windows)
+        return found[1:].unflatten(0, grid)
+
+    def _bands(self, x: Tensor, grid: Grid) -> list[list[Tensor]]:
+        """Tokens ``(b, grid.length, c)`` as maps ``(b, h, w, c)``, each of windows of one size."""
+        whole = grown(grid, self.window) if self.official_padding else grid
+        lattice = x.unflatten(1, grid)
+        if whole != grid:
+            lattice = F.pad(lattice, (0, 0, 0, whole.w - grid.w, 0, whole.h - grid.h))
+        return _pieces(lattice, self.window)
+
+    def _window_of(self, grid: Grid) -> Grid:
+        """The windows of a map whose windows are of one size."""
+        return Grid(min(grid.h, self.window.h), min(grid.w, self.window.w))
+
+    def _reduce(self, lattice: Tensor) -> Piece:
+        """Reduce the windows of ``(b, h, w, c)``, all of one size, each on its own and in fp32."""
+        grid = Grid(*lattice.shape[1:3])
+        window = self._window_of(grid)
+        windows = partition(lattice.flatten(1, 2), grid, window).float()
+        small, token_map = self.span.reducer(windows, windows, window)
+        cells = token_map.grid or self.cells
+        reduced = Grid(grid.h // window.h * cells.h, grid.w // window.w * cells.w)
+        return Piece(merge(small, reduced, cells).unflatten(1, reduced), token_map, cells, grid, window)
+
+    def _restore(self, small: Tensor, pieces: list[list[Piece]]) -> Tensor:
+        """Read all tokens ``(b, h, w, c)`` off the reduced ones, piece by piece."""
+        heights = [band[0].small.shape[1] for band in pieces]
+        bands = []
+        for rows, band in zip(small.split(heights, 1), pieces, strict=True):
+            columns = rows.split([piece.small.shape[2] for piece in band], 2)
+            bands.append(torch.cat([piece.up(part) for part, piece in zip(columns, band, strict=True)], 2))
+        return torch.cat(bands, 1)
+
+    def _behind(self) -> list[Any]:
+        return list(self.children())[self.first :]
+
+    def _run(self, x: Tensor, grid: Grid, kwargs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """All blocks behind the cut on the reduced map ``grid``; every second one of the stage shifts its windows."""
+        mask, attention = shift_mask(grown(grid, self.cells), self.cells, self.mask_shift, x), None
+        for number, block in enumerate(self._behind(), self.first):
+            shift, keep_apart = (self.shift, mask) if number % 2 else (Grid(0, 0), None)
+            x, attention = run_block(block, x, grid, self.cells, shift, keep_apart, **kwargs)
+        return x, attention
+
+
+class Piece(NamedTuple):
+    """Reduced windows of one size: tokens ``(b, h, w, c)`` in windows ``cells``, and how to read ``grid`` off them."""
+
+    small: Tensor
+    map: TokenMap
+    cells: Grid
+    grid: Grid
+    window: Grid
+
+    def up(self, small: Tensor) -> Tensor:
+        """All tokens of the piece ``(b, *grid, c)`` in fp32, read off reduced ones shaped like its own."""
+        reduced = Grid(*small.shape[1:3])
+        windows = partition(small.flatten(1, 2), reduced, self.cells).float()
+        return merge(self.map.up(windows), self.grid, self.window).unflatten(1, self.grid)
+
+
+def _pieces(lattice: Tensor, window: Grid) -> list[list[Tensor]]:
+    """``(b, h, w, c)`` cut so that each part has windows of one size: whole ones, and what is left beside and below."""
+    bands = lattice.split(_lengths(lattice.shape[1], window.h), 1)
+    return [list(band.split(_lengths(lattice.shape[2], window.w), 2)) for band in bands]
+
+
+def _lengths(side: int, window: int) -> list[int]:
+    """Stretch of whole windows and the rest, as far as there are any."""
+    rest = side % window
+    return [length for length in (side - rest, rest) if length]
+
+
+def run_block(
+    block: Any, x: Tensor, grid: Grid, window: Grid, shift: Grid, mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, Tensor | None]:
+    """One block of the library on ``(b, grid.length, c)`` with a window and a shift of our own.
+
+    As in Mask2Former's Swin the normed map is padded with zeros before it is shifted.
+    """
+    whole = grown(grid, window)
+    y = block.layernorm_before(x).unflatten(1, grid)
+    if whole != grid:
+        y = F.pad(y, (0, 0, 0, whole.w - grid.w, 0, whole.h - grid.h))
+    if any(shift):
+        y = y.roll((-shift.h, -shift.w), (1, 2))
+    windows, attention = block.attention(partition(y.flatten(1, 2), whole, window), mask, **kwargs)
+    y = merge(windows, whole, window).unflatten(1, whole)
+    if any(shift):
+        y = y.roll((shift.h, shift.w), (1, 2))
+    x = x + y[:, : grid.h, : grid.w].flatten(1, 2)
+    return x + block.mlp(block.layernorm_after(x)), attention
+
+
+def shift_mask(grid: Grid, window: Grid, shift: Grid, like: Tensor) -> Tensor:
+    """What keeps apart, in shifted windows, tokens that are no neighbours: ``(windows, window.length, window.length)``.
+
+    0 inside a region and -100 between the 3 x 3 regions that shifting makes. The official code, after clustering,
+    passes a shift that is not the one of the roll.
+
+    Args:
+        grid: whole windows.
+        window, shift: side lengths and offset of a window.
+        like: gives device and dtype.
+    """
+    row = _regions(grid.h, window.h, shift.h, like.device)
+    column = _regions(grid.w, window.w, shift.w, like.device)
+    region = partition((3 * row[:, None] + column).flatten()[None, :, None], grid, window)[:, :, 0]
+    apart = region[:, :, None] != region[:, None, :]
+    return torch.zeros_like(apart, dtype=like.dtype).masked_fill(apart, -100.0)
+
+
+def _regions(length: int, window: int, shift: int, device: torch.device) -> Tensor:
+    """Region of each place along an axis; the last ``shift`` places win over the last ``window`` ones."""
+    place = torch.arange(length, device=device)
+    return torch.where(place >= length - shift, 2, (place >= length - window).long())
+
+
+class ResizedBias(nn.Module):
+    """Relative position bias of a smaller window, resized once from the table of the larger one.
+
+    Args:
+        table: ``((2 * window.h - 1) * (2 * window.w - 1), heads)``, shared with the original block.
+        window: the window it was trained for.
+        cells: the window it is read for.
+    """
+
+    bias: Tensor
+
+    def __init__(self, table: nn.Parameter, window: Grid, cells: Grid) -> None:
+        super().__init__()
+        self.relative_position_bias_table = table
+        old = (2 * window.h - 1, 2 * window.w - 1)
+        new = (2 * cells.h - 1, 2 * cells.w - 1)
+        planes = table.detach().float().t().unflatten(1, old)[None]
+        resized = F.interpolate(planes, size=new, mode="bilinear", align_corners=False)[0].flatten(1)
+        bias = resized[:, relative_index(cells, table.device).flatten()].unflatten(1, (cells.length, cells.length))
+        self.register_buffer("bias", bias[None].to(table.dtype).contiguous(), persistent=False)
+
+    def forward(self) -> Tensor:
+        """``(1, heads, cells.length, cells.length)``."""
+        return self.bias
+
+
+def relative_index(window: Grid, device: torch.device) -> Tensor:
+    """Row of the bias table for each pair of tokens of a window, ``(window.length, window.length)`` int64."""
+    row = torch.arange(window.h, device=device).repeat_interleave(window.w)
+    column = torch.arange(window.w, device=device).repeat(window.h)
+    down = row[:, None] - row[None, :] + window.h - 1
+    right = column[:, None] - column[None, :] + window.w - 1
+    return down * (2 * window.w - 1) + right

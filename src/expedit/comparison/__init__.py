@@ -1,0 +1,1 @@
+"""Methods side by side: table, plots and an HTML report."""

@@ -1,0 +1,1 @@
+"""What a forward pass costs: multiply-adds, milliseconds, and where they go."""

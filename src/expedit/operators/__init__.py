@@ -1,0 +1,1 @@
+"""What methods are made of: clustering, reading back, lattices and windows. Imports torch and ``core`` only."""

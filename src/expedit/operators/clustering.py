@@ -1,0 +1,81 @@
+"""Soft clustering of tokens on a lattice, by the inner products of tokens that can meet in a cell.
+
+A centre is a weighted mean of tokens, so its inner product with a token is the same mean of inner products of tokens.
+Those are computed once; the iterations then never touch the channels again. Everything runs in fp32 whatever the dtype
+of the tokens, and the term ``|x|^2`` is dropped: it is constant along the axis of the softmax.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..core.tokens import Grid, to_map, to_tokens
+from .similarity import full_precision
+from .tiling import Tables, Tiling, pick, tables
+
+
+def cluster(x: Tensor, grid: Grid, cells: Grid, iterations: int, neighbourhood: int, temperature: float) -> Tensor:
+    """Soft clustering of tokens into a lattice of cells (paper section 3.2, token clustering layer).
+
+    The centres start as adaptive averages. In every iteration a token spreads over the cells of its
+    ``neighbourhood x neighbourhood`` surroundings by ``softmax(-temperature * |x - s|^2)`` and every centre becomes
+    the weighted mean of the tokens it got.
+
+    Args:
+        x: ``(b, grid.length, c)`` tokens.
+        grid: lattice of the tokens.
+        cells: lattice of the clusters, at most ``grid`` along each axis.
+        iterations: number of updates.
+        neighbourhood: odd side of the neighbourhood, in cells.
+        temperature: multiplies the squared distance; small is soft.
+
+    Returns:
+        Centres ``(b, cells.length, c)`` in fp32, row-major.
+    """
+    x = x.detach().float()
+    if iterations == 0:
+        return to_tokens(F.adaptive_avg_pool2d(to_map(x, grid), cells))
+    tiling = Tiling.of(grid, cells, neighbourhood // 2)
+    direct = tiling.multiply_adds() > 2 * iterations * grid.length * cells.length
+    if direct:
+        tiling = tiling.whole()
+    at = Tables(*tables(*tiling.h, *tiling.w, x.device))
+    with full_precision(x.device):
+        tiled = pick(x, at.tokens).flatten(0, 1)
+        products = None if direct else tiling.products(tiled, at)
+        mean = _mean(_by_chunk(at.pooled.expand(len(x), -1, -1, -1), at))
+        for _ in range(iterations):
+            # x . s for all visitors and cells of a chunk; the sum over mean * inner is |s|^2
+            inner = tiled @ (mean.mT @ tiled).mT if products is None else torch.bmm(products, mean)
+            closeness = inner - (mean * inner).sum(1, keepdim=True).mul_(0.5)
+            logits = _by_tile(closeness, at).mul_(2 * temperature).masked_fill_(at.beyond, float("-inf"))
+            mean = _mean(_by_chunk(logits.softmax(3).masked_fill_(at.empty, 0.0), at))
+        return _add_up((_by_tile(mean, at).flatten(0, 1).mT @ tiled).unflatten(0, (len(x), -1)), at)
+
+
+def _mean(share: Tensor) -> Tensor:
+    """Shares ``(chunks, visitors, cells)`` divided by what each cell got in all."""
+    return share / share.sum(1, keepdim=True).clamp_min_(1e-16)
+
+
+def _by_chunk(share: Tensor, at: Tables) -> Tensor:
+    """From ``(b, tiles, p, overlaps * s)`` to ``(b * chunks, overlaps * p, s)``, zero where there is no such tile."""
+    rows = share.unflatten(3, (at.visitors.shape[1], -1)).flatten(1, 3)
+    return pick(F.pad(rows, (0, 0, 0, 1)), at.visitors).flatten(2, 3).flatten(0, 1)
+
+
+def _by_tile(value: Tensor, at: Tables) -> Tensor:
+    """From ``(b * chunks, overlaps * p, s)`` to ``(b, tiles, p, overlaps * s)``."""
+    rows = value.unflatten(0, (-1, len(at.visitors))).flatten(1, 2)
+    return pick(rows, at.used).flatten(3)
+
+
+def _add_up(given: Tensor, at: Tables) -> Tensor:
+    """What tiles give to their cells ``(b, tiles, q, c)``, to centres ``(b, cells, c)``: bags of rows, no atomics."""
+    image = torch.arange(len(given), device=given.device)[:, None, None]
+    rows = (at.givers + image * given[0, :, :, 0].numel()).flatten(0, 1)
+    there = at.there.expand(len(given), -1, -1).flatten(0, 1)
+    total = F.embedding_bag(rows, given.flatten(0, 2), per_sample_weights=there, mode="sum")
+    return total.unflatten(0, (len(given), -1))

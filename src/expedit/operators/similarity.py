@@ -1,0 +1,80 @@
+"""Distances between tokens and centres: the weights that read tokens off their clusters.
+
+Everything here runs in fp32 whatever the dtype of the tokens, and drops the term ``|x|^2``: it is constant along the
+axis over which softmax, top-k and the normalisations run.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..core.tokens import DENSE
+
+Normalize = Literal["l2", "l1"]
+
+SMALL_MAP = 128
+"""Up to this many clusters a map keeps all of them as candidates: a dense product is as cheap there as a sparse one."""
+
+
+def reading_weights(
+    x: Tensor, centres: Tensor, top_k: int, temperature: float, normalize: Normalize = "l2", underflow: bool = False
+) -> tuple[Tensor, Tensor]:
+    """How much each token reads of each centre (paper section 3.2, token reconstruction layer).
+
+    ``w = exp(-temperature * |x - s|^2)``; weights below the token's ``top_k``-th largest become 0; then the row is
+    divided by its L2 norm (as published: weights sum to between 1 and sqrt(k)) or its sum (``"l1"``: an average).
+    Equal weights at the ``top_k``-th place all stay where all centres are candidates: on maps of up to ``SMALL_MAP``
+    clusters, and where ``top_k`` is a large part of them. On other maps exactly ``top_k`` stay.
+
+    Args:
+        x: ``(b, n, c)`` tokens.
+        centres: ``(b, m, c)``.
+        top_k: how many centres a token reads, at most m; -1 reads all.
+        temperature: multiplies the squared distance.
+        normalize: ``"l2"`` or ``"l1"``.
+        underflow: evaluate the exponential as the official code does, without subtracting the row's maximum: tokens
+            far from every centre then shrink to zero (spec c, "underflow").
+
+    Returns:
+        index ``(b, n, k)`` int64 and weight ``(b, n, k)`` fp32, k static: from shapes and settings.
+    """
+    m = centres.shape[1]
+    top_k = m if top_k < 0 else top_k
+    near = closeness(x, centres)
+    if m <= SMALL_MAP or DENSE * top_k >= m:
+        index = torch.arange(m, device=x.device).expand_as(near)
+        threshold = near.topk(top_k, dim=2).values[:, :, -1:]
+    else:
+        near, index = near.topk(top_k, dim=2)
+        threshold = near[:, :, -1:]
+    shift = 0.5 * x.float().square().sum(2, keepdim=True) if underflow else near.amax(2, keepdim=True)
+    weight = torch.where(near >= threshold, (2 * temperature * (near - shift)).exp(), 0.0)
+    return index, F.normalize(weight, p=2.0 if normalize == "l2" else 1.0, dim=2, eps=1e-12)
+
+
+def nearest(x: Tensor, centres: Tensor) -> Tensor:
+    """The centre nearest to each token: ``(b, n, c)``, ``(b, m, c)`` -> index ``(b, n, 1)`` int64."""
+    return closeness(x, centres).argmax(2, keepdim=True)
+
+
+def closeness(x: Tensor, centres: Tensor) -> Tensor:
+    """``x . s - |s|^2 / 2``, that is ``(|x|^2 - |x - s|^2) / 2``: ``(b, n, c)``, ``(b, m, c)`` -> ``(b, n, m)`` fp32.
+
+    Unscaled on purpose: equal centres get equal values, so ties stay ties.
+    """
+    centres = centres.float()
+    bias = centres.square().sum(2).mul_(-0.5)[:, None, :]
+    with full_precision(x.device):
+        return torch.baddbmm(bias, x.float(), centres.transpose(1, 2))
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Inside, ``torch.autocast`` does not lower fp32 products on ``device``."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()

@@ -1,0 +1,245 @@
+"""How tokens are cut into tiles and cells into chunks, and the tables of places that follow from the sizes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import pairwise, product
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._python_dispatch import _disable_current_modes
+
+from ..core.tokens import Grid
+
+
+def pick(rows: Tensor, place: Tensor) -> Tensor:
+    """``rows`` ``(b, n, c)`` at ``place`` (any shape): ``(b, *place, c)``."""
+    return rows.index_select(1, place.flatten()).unflatten(1, place.shape)
+
+
+class Axis(NamedTuple):
+    """How one axis is cut: into tiles of tokens, those of ``step`` cells, and into chunks of ``step`` cells.
+
+    A token may be served by cells up to ``radius`` away. With ``step == 2 * radius`` chunks that begin ``radius``
+    cells before the tiles are such that the tokens of a tile use two chunks and the cells of a chunk are visited by
+    two tiles. A short axis is one tile and one chunk.
+    """
+
+    tokens: int
+    cells: int
+    radius: int
+    step: int
+    tiles: int
+    overlap: int
+
+    @staticmethod
+    def of(tokens: int, cells: int, radius: int) -> Axis:
+        """The cheaper of the two forms for ``cells`` cells over ``tokens`` tokens."""
+        step = 2 * max(radius, 1)
+        if 2 * step >= cells:
+            return Axis(tokens, cells, radius, cells, 1, 1)
+        return Axis(tokens, cells, radius, step, -(-cells // step), 2)
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of the axis; the first and the last reach beyond the cells."""
+        return self.tiles + self.overlap - 1
+
+    @property
+    def margin(self) -> int:
+        """Places in front of the first cell in the first chunk."""
+        return 0 if self.overlap == 1 else self.step // 2
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the largest tile."""
+        starts = [min(-(-tile * self.step * self.tokens // self.cells), self.tokens) for tile in range(self.tiles + 1)]
+        return max(b - a for a, b in pairwise(starts))
+
+    def visitors(self, device: torch.device) -> Tensor:
+        """Tiles that use each chunk, ``(chunks, overlap)`` int64; -1 where there is none."""
+        first = torch.arange(self.chunks, device=device)[:, None] - self.overlap + 1
+        tile = first + torch.arange(self.overlap, device=device)
+        return torch.where(tile < self.tiles, tile, -1)
+
+    def homes(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Chunk of each cell and its place in there, ``(cells, 1)`` int64 each."""
+        place = torch.arange(self.cells, device=device)[:, None] + self.margin
+        return place // self.step, place % self.step
+
+    def used(self, device: torch.device) -> Tensor:
+        """Chunks that each tile uses, ``(tiles, overlap)`` int64."""
+        return torch.arange(self.tiles, device=device)[:, None] + torch.arange(self.overlap, device=device)
+
+    def rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Token positions of every tile ``(tiles, p)`` (clamped where a tile has fewer) and their cells (-1 there).
+
+        The cell of a token is the one nearest-neighbour up-sampling of the lattice would give it (spec b.2).
+        """
+        tile = torch.arange(self.tiles, device=device)
+        first = (tile * self.step * self.tokens + self.cells - 1) // self.cells
+        position = first[:, None] + torch.arange(self.longest, device=device)
+        cell = position * self.cells // self.tokens
+        inside = (position < self.tokens) & (cell // self.step == tile[:, None])
+        return position.clamp(max=self.tokens - 1), torch.where(inside, cell, -1)
+
+    def candidates(self, device: torch.device) -> Tensor:
+        """Cells of the chunks that each tile uses, ``(tiles, overlap * step)``; some lie outside of the axis."""
+        places = self.used(device)[:, :, None] * self.step + torch.arange(self.step, device=device)
+        return places.flatten(1) - self.margin
+
+    def reach(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Which candidate cells may serve which tokens, and which average them at first: ``(tiles, p, q)`` bool."""
+        position, cell = (rows[:, :, None] for rows in self.rows(device))
+        candidate = self.candidates(device)[:, None, :]
+        real = (candidate >= 0) & (candidate < self.cells) & (cell >= 0)
+        above = position * self.cells < (candidate + 1) * self.tokens
+        below = (position + 1) * self.cells > candidate * self.tokens
+        return real & ((candidate - cell).abs() <= self.radius), real & above & below
+
+
+class Tiling(NamedTuple):
+    """Both axes: tiles of ``p`` tokens and chunks of ``s`` cells, row-major.
+
+    A tile uses ``overlap.h * overlap.w`` chunks, and as many tiles visit a chunk. What tokens and cells say of one
+    another comes in two orders: by tile ``(b, tiles, p, overlaps * s)``, where the softmax of a token runs, and by
+    chunk ``(b * chunks, overlaps * p, s)``, where the mean of a cell runs.
+    """
+
+    h: Axis
+    w: Axis
+
+    @staticmethod
+    def of(grid: Grid, cells: Grid, radius: int) -> Tiling:
+        """The tiling of a token lattice and its cells."""
+        return Tiling(*(Axis.of(n, m, radius) for n, m in zip(grid, cells, strict=True)))
+
+    def whole(self) -> Tiling:
+        """All tokens in one tile."""
+        return Tiling(*(axis._replace(step=axis.cells, tiles=1, overlap=1) for axis in self))
+
+    @property
+    def overlaps(self) -> list[tuple[int, int]]:
+        """Places of the chunks that a tile uses, and of the tiles that visit a chunk."""
+        return list(product(range(self.h.overlap), range(self.w.overlap)))
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        """How far apart, down and to the right, two visitors of a chunk can be, in tiles."""
+        return list(product(range(1 - self.h.overlap, self.h.overlap), range(1 - self.w.overlap, self.w.overlap)))
+
+    def multiply_adds(self) -> int:
+        """Of ``products``, per channel."""
+        tiles = self.h.tiles * self.w.tiles
+        return (len(self.offsets) + 1) // 2 * tiles * (self.h.longest * self.w.longest) ** 2
+
+    def products(self, tiled: Tensor, at: Tables) -> Tensor:
+        """Inner products of all visitors of a chunk, ``(b * chunks, overlaps * p, overlaps * p)``.
+
+        Two tiles that meet in several chunks are multiplied once.
+        """
+        near = {}
+        for down, right in self.offsets:
+            ahead = down * self.w.tiles + right
+            if ahead >= 0:
+                pairs = torch.bmm(tiled[: len(tiled) - ahead], tiled[ahead:].mT)
+                near[down, right] = F.pad(pairs, (0, 0, 0, 0, 0, ahead))
+                near[-down, -right] = F.pad(pairs.mT, (0, 0, 0, 0, ahead, 0))
+        maps = [near[offset].unflatten(0, (-1, len(at.tokens))).flatten(1, 2) for offset in self.offsets]
+        rows = torch.cat([*maps, torch.zeros_like(maps[0][:, :1])], 1)
+        return pick(rows, at.pairs).flatten(4, 5).flatten(2, 3).flatten(0, 1)
+
+
+class Tables(NamedTuple):
+    """What follows from the sizes alone.
+
+    Attributes:
+        tokens: ``(tiles, p)`` int64, the tokens of a tile; places that it does not fill repeat one.
+        beyond: ``(tiles, p, q)`` bool, cells that may not serve a token.
+        empty: ``(tiles, p, 1)`` bool, places that no token fills.
+        pooled: ``(tiles, p, q)`` float, 1 where a cell averages a token at first.
+        visitors: ``(chunks, overlaps, p)`` int64, rows of the order by tile; one behind the last where there is none.
+        used: ``(tiles, p, overlaps)`` int64, rows of the order by chunk.
+        pairs: ``(chunks, overlaps, p, overlaps)`` int64, rows of the products by offset; likewise.
+        givers: ``(cells, overlaps)`` int64, rows ``(tiles, q)`` that give to a cell.
+        there: ``(cells, overlaps)`` float, 1 where there is such a tile.
+    """
+
+    tokens: Tensor
+    beyond: Tensor
+    empty: Tensor
+    pooled: Tensor
+    visitors: Tensor
+    used: Tensor
+    pairs: Tensor
+    givers: Tensor
+    there: Tensor
+
+
+@torch.compiler.assume_constant_result
+def tables(*sizes: Any) -> tuple[Tensor, ...]:
+    """``Tables`` from the fields of both axes and a device; plain arguments, so that a compiler takes them as given."""
+    return _kept_tables(*sizes)
+
+
+@lru_cache(maxsize=64)
+def _kept_tables(*sizes: Any) -> tuple[Tensor, ...]:
+    """Made once per size and device: some 200 small operations, and a GPU would be waited for.
+
+    They outlive whoever asks first, so nothing of his mode (inference, counting, fake tensors) may stick to them.
+    """
+    with torch.inference_mode(False), _disable_current_modes():
+        made = _made_tables(Tiling(Axis(*sizes[:6]), Axis(*sizes[6:12])), torch.device("cpu"))
+        return tuple(table.to(sizes[12]) for table in made)
+
+
+def _made_tables(tiling: Tiling, device: torch.device) -> tuple[Tensor, ...]:
+    h, w = tiling
+    (rows, row_cell), (columns, column_cell) = h.rows(device), w.rows(device)
+    tokens = _grid(rows * w.tokens, columns, torch.add)
+    filled = _grid(row_cell >= 0, column_cell >= 0, torch.logical_and)
+    (reach_h, pool_h), (reach_w, pool_w) = h.reach(device), w.reach(device)
+    reach, pooled = _cross(tiling, reach_h, reach_w), _cross(tiling, pool_h, pool_w)
+    (tiles, p), overlaps = tokens.shape, len(tiling.overlaps)
+
+    tile = _grid(h.visitors(device) * w.tiles, w.visitors(device), torch.add)
+    there = _grid(h.visitors(device) >= 0, w.visitors(device) >= 0, torch.logical_and)
+    place, overlap = torch.arange(p, device=device), torch.arange(overlaps, device=device)
+    mirrored = overlap.flip(0)  # the last tile that visits a chunk uses it as its first
+    visitors = (tile[:, :, None] * p + place) * overlaps + mirrored[:, None]
+    chunk = _grid(h.used(device) * w.chunks, w.used(device), torch.add)
+    used = (chunk[:, None, :] * overlaps + mirrored) * p + place[:, None]
+    kinds = [[tiling.offsets.index((v - u, z - y)) for v, z in tiling.overlaps] for u, y in tiling.overlaps]
+    pairs = (torch.tensor(kinds, device=device)[:, None, :] * tiles + tile[:, :, None, None]) * p + place[:, None]
+    cell_chunk = _grid(h.homes(device)[0] * w.chunks, w.homes(device)[0], torch.add)[:, 0]
+    cell_place = _grid(h.homes(device)[1] * w.step, w.homes(device)[1], torch.add)
+    givers = ((tile * overlaps + mirrored) * h.step * w.step)[cell_chunk] + cell_place
+    gives = there[cell_chunk]
+    givers = torch.where(gives, givers, torch.where(gives, givers, -1).amax(1, keepdim=True))
+    both = there[:, :, None, None] & there[:, None, None, :]
+    return (
+        tokens,
+        ~reach,
+        ~filled[:, :, None],
+        pooled.float(),
+        torch.where(there[:, :, None], visitors, tiles * p * overlaps),
+        used,
+        torch.where(both, pairs, len(tiling.offsets) * tiles * p),
+        givers,
+        gives.float(),
+    )
+
+
+def _grid(down: Tensor, right: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """``(m, i)`` along one axis and ``(n, j)`` along the other, combined to ``(m * n, i * j)``."""
+    return combine(down[:, None, :, None], right[None, :, None, :]).flatten(2).flatten(0, 1)
+
+
+def _cross(tiling: Tiling, down: Tensor, right: Tensor) -> Tensor:
+    """What holds along both axes: ``(tiles, p, q)`` bool each, to the same of the map."""
+    down, right = down.unflatten(2, (tiling.h.overlap, -1)), right.unflatten(2, (tiling.w.overlap, -1))
+    both = down[:, None, :, None, :, None, :, None] & right[None, :, None, :, None, :, None, :]
+    return both.flatten(4, 7).flatten(2, 3).flatten(0, 1)

@@ -1,0 +1,38 @@
+"""What becomes of a picture before a model sees it: pixels in one form, resized and normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from .data.decode import read_image, to_rgb
+from .data.transforms import normalised, resize, scaled_size
+from .models.card import Card
+
+
+def pixels_of(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+    """``(H, W, 3)`` uint8 RGB of whatever ``predict`` takes; errors as there."""
+    if isinstance(image, (str, Path)):
+        return read_image(Path(image))
+    if isinstance(image, Image.Image):
+        return to_rgb(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+    return image
+
+
+def prepared(image: np.ndarray, card: Card, scales: Sequence[float] = (1.0,)) -> list[Tensor]:
+    """The part of the work that needs no model: one normalised ``(1, 3, h, w)`` fp32 view of the image per scale."""
+    h, w = image.shape[:2]
+    views = []
+    for scale in scales:
+        if card.resize is None:
+            size = max(int(h * scale + 0.5), 1), max(int(w * scale + 0.5), 1)
+        else:
+            size = scaled_size(h, w, int(card.resize[0] * scale), int(card.resize[1] * scale))
+        views.append(normalised(resize(image, size, card.resampling), card.mean, card.std))
+    return views

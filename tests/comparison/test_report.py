@@ -1,0 +1,287 @@
+import base64
+import io
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from expedit.comparison.report import write_report
+from expedit.comparison.result import Example, Row, View
+
+CLASSES = ("sky", "grass", "<b>ball</b>", "never seen")
+PALETTE = ((120, 180, 240), (90, 160, 60), (220, 60, 80), (1, 2, 3))
+SPECS = ("expedit(alpha=2, grid=(4, 4))", "expedit(alpha=4, grid=(4, 4))", "tome(ratio=0.3)", "act(query_hashes=24)")
+NASTY = '</title><script>alert("x")</script> & co'
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text of table cells."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.table: list[list[str]] = []
+        self.inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.table.append([])
+        if tag in ("td", "th"):
+            self.table[-1].append("")
+            self.inside = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self.inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.table[-1][-1] += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def rows(miou: bool = True) -> list[Row]:
+    table = [Row("dense", 64, 2.0, 1, 100.0, 1, 1, 0.8, 0.0, 1.0)]
+    for i, spec in enumerate(SPECS):
+        found = 61.5 if spec.startswith("act") else None
+        table.append(Row(spec, 40 - i, 1.5 - i / 10, 1.33, 80.0 - i, 1.25, 0.94, 0.79 - i / 100, -0.01, 0.97, found))
+    if miou:
+        return table
+    return [Row(**{**vars(row), "miou": None, "delta_miou": None, "clusters": None}) for row in table]
+
+
+def example(name: str, truth: bool = True) -> Example:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (64, 96, 3)).astype(np.uint8)
+    labels = np.zeros((64, 96), np.uint8)
+    labels[30:], labels[10:20, 10:30] = 1, 2
+    views = [View("dense", labels, None)]
+    for spec in SPECS:
+        other = labels.copy()
+        other[:16, :48] = 1
+        views.append(View(spec, other, None if spec.startswith("tome") else rng.integers(0, 20, (8, 12))))
+    return Example(name, image, labels if truth else None, tuple(views))
+
+
+def report(folder: Path, title: str = "Toy", truth: bool = True, **changes: object) -> Path:
+    path = folder / "report.html"
+    settings: dict = {
+        "rows": rows(truth),
+        "examples": [example("first", truth), example("second", truth)],
+        "classes": CLASSES,
+        "palette": PALETTE,
+        "facts": {"threads": "2", "command": "expedit compare <fast>"},
+        **changes,
+    }
+    write_report(path, title, **settings)
+    return path
+
+
+def pictures(page: Page) -> list[tuple[str, bytes]]:
+    found = []
+    for image in page.all("img"):
+        mime, data = re.fullmatch(r"data:(image/[a-z+]+);base64,(.+)", image["src"] or "").groups()
+        found.append((mime, base64.b64decode(data, validate=True)))
+    return found
+
+
+def test_every_row_is_in_the_table(tmp_path: Path) -> None:
+    page = Page(report(tmp_path).read_text("utf-8"))
+    head, *body = page.table
+    assert [line[0].strip() for line in body] == ["dense", *SPECS]
+    assert all(len(line) == len(head) for line in body)
+    act = dict(zip(head, body[-1], strict=True))
+    assert act["tokens"] == "37"
+    assert act["clusters"] == "61.5"
+    assert act["GMACs"] == "1.20"
+    assert act["ms / image"] == "77.0"
+    assert act["mIoU %"] == "76.00"
+    assert act["ΔmIoU"] == "−1.00"
+    assert act["agreement %"] == "97.00"
+
+
+def test_every_picture_is_inside_and_can_be_read(tmp_path: Path) -> None:
+    page = Page(report(tmp_path).read_text("utf-8"))
+    found = pictures(page)
+    plots = [data for mime, data in found if mime == "image/svg+xml"]
+    assert len(plots) == 4
+    costs = (b"GMACs per image", b"milliseconds per image (median)") * 2
+    qualities = (b"mIoU (%)",) * 2 + (b"pixel agreement with dense (%)",) * 2
+    for data, cost, quality in zip(plots, costs, qualities, strict=True):
+        assert all(f">{name}</text>".encode() in data for name in ("dense", "expedit", "tome", "act"))
+        assert cost in data
+        assert quality in data
+    per_example = 4 + sum(2 if spec.startswith("tome") else 3 for spec in SPECS)
+    rasters = [(mime, data) for mime, data in found if mime != "image/svg+xml"]
+    assert len(rasters) == 2 * per_example
+    assert [mime for mime, _ in rasters].count("image/jpeg") == 2
+    for _, data in rasters:
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.load()
+            assert picture.size == (96, 64)
+    assert all(image.get("alt") for image in page.all("img"))
+
+
+def test_masks_keep_their_exact_colours(tmp_path: Path) -> None:
+    page = Page(report(tmp_path).read_text("utf-8"))
+    truth = next(
+        data for (mime, data), tag in zip(pictures(page), page.all("img"), strict=True) if "Ground" in tag["alt"]
+    )
+    with Image.open(io.BytesIO(truth)) as picture:
+        assert picture.mode == "P"
+        seen = np.asarray(picture.convert("RGB"))
+    np.testing.assert_array_equal(seen, np.array(PALETTE, np.uint8)[example("first").truth])
+
+
+def test_agreement_of_a_card_counts_the_equal_pixels(tmp_path: Path) -> None:
+    text = report(tmp_path).read_text("utf-8")
+    expected = 100 * (1 - 16 * 48 / (64 * 96))
+    assert text.count(f"<b>{expected:.1f} %</b>") == 2 * len(SPECS)
+
+
+def test_best_in_column_leaves_dense_out(tmp_path: Path) -> None:
+    text = report(tmp_path).read_text("utf-8")
+    lines = re.findall(r"<tr.*?</tr>", text, re.S)[1:]
+    assert "best" not in lines[0]
+    assert re.search(r'class="best"><span>79\.00<', lines[1])
+    assert re.search(r'class="best"><span>1\.20<', lines[4])
+
+
+def test_texts_are_escaped(tmp_path: Path) -> None:
+    path = report(tmp_path, NASTY, examples=[example(NASTY)], facts={NASTY: NASTY})
+    text = path.read_text("utf-8")
+    page = Page(text)
+    assert 'alert("x")' not in text
+    assert "&lt;script&gt;" in text
+    assert "<b>ball</b>" not in text
+    assert len(page.all("script")) == 1
+
+
+def test_nothing_is_fetched(tmp_path: Path) -> None:
+    text = report(tmp_path).read_text("utf-8")
+    page = Page(text)
+    for _, attributes in page.tags:
+        for name in ("src", "href", "action", "srcset", "data"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:", "#"))
+    assert not page.all("link")
+    assert "@import" not in text
+    assert not re.search(r"url\(|https?:", text)
+    for mime, data in pictures(page):
+        if mime == "image/svg+xml":
+            assert not re.search(rb"(href|src)=\"(?!#)|url\((?!#)|<script", data)
+
+
+def test_without_ground_truth_only_agreement_is_plotted(tmp_path: Path) -> None:
+    page = Page(report(tmp_path, truth=False).read_text("utf-8"))
+    assert [mime for mime, _ in pictures(page)].count("image/svg+xml") == 2
+    assert not {"mIoU %", "ΔmIoU", "clusters"} & set(page.table[0])
+    assert not any("Ground truth" in (image["alt"] or "") for image in page.all("img"))
+
+
+def test_without_examples_the_table_stands_alone(tmp_path: Path) -> None:
+    page = Page(report(tmp_path, examples=[]).read_text("utf-8"))
+    assert len(page.table) == 1 + len(rows())
+    assert len(page.all("img")) == 4
+
+
+def test_only_classes_that_appear_are_in_the_legend(tmp_path: Path) -> None:
+    text = report(tmp_path).read_text("utf-8")
+    assert "grass</li>" in text
+    assert "&lt;b&gt;ball&lt;/b&gt;</li>" in text
+    assert "never seen" not in text
+
+
+def test_not_a_number_is_a_dash_and_never_the_best(tmp_path: Path) -> None:
+    broken = [*rows(), Row("pool()", 10, 1.0, 2.0, float("nan"), float("nan"), float("nan"), 0.5, -0.3, 0.5)]
+    page = Page(report(tmp_path, rows=broken).read_text("utf-8"))
+    cells = dict(zip(page.table[0], page.table[-1], strict=True))
+    assert cells["ms / image"] == "–"
+
+
+def test_large_pictures_are_made_smaller(tmp_path: Path) -> None:
+    labels = np.zeros((1700, 900), np.uint8)
+    large = Example("large", np.zeros((1700, 900, 3), np.uint8), labels, (View("dense", labels, None),))
+    found = pictures(Page(report(tmp_path, examples=[large]).read_text("utf-8")))
+    sizes = [Image.open(io.BytesIO(data)).size for mime, data in found if mime != "image/svg+xml"]
+    assert len(sizes) == 4
+    assert all(max(size) <= 800 for size in sizes)
+
+
+def test_the_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = report(tmp_path / "new" / "folder")
+    before = path.read_bytes()
+
+    def fails(self: Path, target: Path) -> Path:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises(OSError, match="disk full"):
+        report(path.parent, "Another title")
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+
+
+def test_the_same_input_gives_the_same_file(tmp_path: Path) -> None:
+    assert report(tmp_path / "a").read_bytes() == report(tmp_path / "b").read_bytes()
+
+
+def test_wrong_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one row"):
+        report(tmp_path, rows=[])
+    odd = Example("odd", np.zeros((8, 8, 3), np.uint8), None, (View("dense", np.zeros((4, 4), int), None),))
+    with pytest.raises(ValueError, match=r"odd, dense: expected labels of shape \(8, 8\), got \(4, 4\)"):
+        report(tmp_path, examples=[odd])
+    bare = Example("bare", np.zeros((8, 8, 3), np.uint8), None, ())
+    with pytest.raises(ValueError, match="bare: expected the dense view first"):
+        report(tmp_path, examples=[bare])
+    assert not list(tmp_path.iterdir())
+
+
+def chromium(profile: Path, page: Path, *arguments: str) -> str:
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no Chromium on this machine: install it to open the report")
+    quiet = ("disable-gpu", "disable-quic", "disable-background-networking", "disable-component-update", "disable-sync")
+    command = [browser, "--headless", "--no-sandbox", "--no-first-run", *(f"--{name}" for name in quiet)]
+    command += [f"--user-data-dir={profile}", "--virtual-time-budget=5000", *arguments, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+@pytest.mark.browser
+def test_a_browser_shows_every_picture(tmp_path: Path) -> None:
+    page = report(tmp_path)
+    document = chromium(tmp_path / "profile", page, "--dump-dom")
+    loaded, total = map(int, re.search(r'data-pictures="(\d+)/(\d+)"', document).groups())
+    assert loaded == total == len(Page(page.read_text("utf-8")).all("img")) > 0
+
+
+@pytest.mark.browser
+def test_a_click_on_a_heading_sorts_the_table(tmp_path: Path) -> None:
+    page = report(tmp_path)
+    place = Page(page.read_text("utf-8")).table[0].index("clusters")
+    click = f"<script>document.querySelectorAll('thead button')[{place}].click()</script></body>"
+    page.write_text(page.read_text("utf-8").replace("</body>", click), "utf-8")
+    table = Page(chromium(tmp_path / "profile", page, "--dump-dom")).table
+    act = next(spec for spec in SPECS if spec.startswith("act"))
+    assert [line[0].strip() for line in table[1:]] == [act, "dense", *(spec for spec in SPECS if spec != act)]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [420, 1400])
+def test_a_browser_draws_the_page(tmp_path: Path, width: int) -> None:
+    page, shot = report(tmp_path), tmp_path / "shot.png"
+    chromium(tmp_path / "profile", page, f"--window-size={width},2400", "--hide-scrollbars", f"--screenshot={shot}")
+    with Image.open(shot) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    assert pixels.shape == (2400, width, 3)
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
