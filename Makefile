@@ -17,8 +17,8 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-unit: $(STAMP)
-	$(BIN)/pytest
+unit: $(STAMP)  ## one process per core, each with one thread: the networks of the tests are small
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 clean:
 	rm -rf $(VENV) expedit-report
