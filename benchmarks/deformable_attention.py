@@ -14,7 +14,6 @@ from expedit.checkpoints.zoo import build
 from expedit.cost.macs import noise
 from expedit.cost.speed import environment, interleave, peak_tensors, threads
 from expedit.models.deformable import REPLACED, DeformableAttention
-from expedit.runtime import keep_memory
 
 
 def one_layer(side: int):
@@ -48,7 +47,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--side", type=int, default=800)
     args = parser.parse_args()
-    keep_memory()
     with threads(args.threads), torch.inference_mode():
         print(environment())
         for name, runs in (("one layer", one_layer(args.side)), ("whole network", whole(args.side))):

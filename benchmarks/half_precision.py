@@ -16,7 +16,6 @@ from expedit.checkpoints.zoo import build
 from expedit.cost.benchmark import count
 from expedit.cost.macs import noise
 from expedit.cost.speed import environment, interleave, threads
-from expedit.runtime import keep_memory
 from expedit.spec import parse
 from expedit.surgery import accelerate, optimized
 
@@ -30,7 +29,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
     args = parser.parse_args()
-    keep_memory()
     with threads(args.threads), torch.inference_mode():
         print(environment(args.device, torch.bfloat16 if args.dtype == "bf16" else torch.float16))
         dense = build("segmenter-vit-l16-ade20k")

@@ -13,7 +13,6 @@ import torch
 from torch.nn import functional as F
 
 from expedit.cost.speed import environment, interleave, threads
-from expedit.runtime import keep_memory
 
 WIDTH, HEADS, DEPTH = 1024, 16, 24
 DENSE = 901
@@ -38,7 +37,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=25)
     args = parser.parse_args()
-    keep_memory()
     with threads(args.threads), torch.inference_mode():
         print(environment())
         lengths = (DENSE, *(length for _, length in REDUCED.values()))

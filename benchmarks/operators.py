@@ -20,7 +20,6 @@ from expedit.cost.macs import noise
 from expedit.cost.speed import environment, interleave, threads
 from expedit.operators.clustering import cluster
 from expedit.operators.similarity import reading_weights
-from expedit.runtime import keep_memory
 from expedit.surgery import DTYPES, optimized
 
 GRID, CELLS = Grid(40, 40), Grid(28, 28)
@@ -73,7 +72,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
-    keep_memory()
     with threads(args.threads), torch.inference_mode(), room_to_compile():
         print({**environment(args.device, DTYPES[args.dtype]), "compiled": args.compile})
         model = optimized(build("segmenter-vit-l16-ade20k"), dtype=args.dtype).to(args.device)

@@ -23,7 +23,6 @@ from expedit.checkpoints.zoo import build
 from expedit.cost.benchmark import Counted, count
 from expedit.cost.macs import noise
 from expedit.cost.speed import Timing, environment, interleave, peak_tensors, threads
-from expedit.runtime import keep_memory
 from expedit.spec import parse
 
 T = TypeVar("T")
@@ -63,8 +62,7 @@ def race(architecture: str, rounds: int, threads_: int) -> Race:
 
 @contextmanager
 def prepared(threads_: int) -> Iterator[None]:
-    """The memory and the threads of a measurement."""
-    keep_memory()
+    """The threads of a measurement."""
     with threads(threads_), torch.inference_mode():
         yield
 

@@ -1,7 +1,4 @@
-"""The C library's memory, and what a forward pass is made of."""
-
-import subprocess
-import sys
+"""What a forward pass is made of."""
 
 import pytest
 import torch
@@ -14,34 +11,9 @@ from expedit.cost.macs import cost, flop_counter
 from expedit.cost.roofline import Machine, Roofline
 from expedit.cost.speed import interleave
 from expedit.models import Segmenter
-from expedit.runtime import keep_memory
 from expedit.spec import parse
 
 SIZES = {"image_size": (48, 64), "patch": 8, "width": 32, "depth": 3, "heads": 4}
-
-FAULTS = """
-import resource, sys, torch
-from expedit.runtime import keep_memory, release_memory
-kept = sys.argv[1] == "keep" and keep_memory()
-def run():
-    for _ in range(10):
-        torch.ones(16 << 20).add_(1)
-run()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-run()
-print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-release_memory()
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux" or not keep_memory(), reason="needs Linux with glibc")
-def test_kept_memory_is_not_faulted_in_again():
-    faults = {}
-    for mode in ("default", "keep"):
-        done = subprocess.run([sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, check=True)
-        kept, faults[mode] = done.stdout.split()
-        assert kept == str(mode == "keep")
-    assert int(faults["keep"]) < 0.1 * int(faults["default"])
 
 
 @pytest.mark.parametrize(

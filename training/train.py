@@ -31,7 +31,6 @@ from expedit.data.sample import IGNORE, Sample, SemanticData
 from expedit.data.toy import Toy
 from expedit.models.card import Card
 from expedit.models.segmenter import Segmenter
-from expedit.runtime import keep_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 MEAN = STD = 127.5
@@ -291,7 +290,6 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "training/runs", help="folder for checkpoints and the log")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
-    keep_memory()
     if arguments.data not in RECIPES and arguments.out is None:
         parser.error("--data: a folder needs --out FILE; weights of other data do not belong into the package")
     recipe = RECIPES.get(arguments.data) or folder(arguments.data, arguments.classes, arguments.out)

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from ..runtime import keep_memory
 from .options import remark
 
 VERBS: dict[str, str] = {
@@ -49,7 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     """The verb, with everything a user can cause told in one sentence instead of a traceback."""
-    keep_memory()
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # torch's profiler tells of its stages below that
     if told := remark(args):
         print(f"expedit {args.verb}: {told}", file=sys.stderr)

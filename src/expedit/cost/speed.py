@@ -16,8 +16,6 @@ from typing import Any, TypeVar
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from ..runtime import release_memory
-
 T = TypeVar("T")
 
 ENTRY = 0.1
@@ -109,38 +107,16 @@ def now(device: str = "cpu") -> float:
 def peak_tensors(run: Callable[[], object], device: str = "cpu") -> int:
     """Bytes of tensors that one run holds at its peak beyond what was there before, whatever the allocator does."""
     if device.startswith("cuda"):
-        peak = peak_memory(run, device)
-        assert peak is not None, "CUDA always tells"
-        return peak
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
         run()
     results: Any = watched.profiler
     changes = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
     held = accumulate(event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns()))
     return max(held, default=0)
-
-
-def peak_memory(run: Callable[[], object], device: str = "cpu") -> int | None:
-    """Bytes of memory that the process takes from the system for one run; ``None`` where the system does not tell."""
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        return torch.cuda.max_memory_allocated(device) - before
-    status, forget = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    release_memory()
-    try:
-        forget.write_text("5")  # Linux: start the process's high-water mark anew
-        before = _kilobytes(status, "VmRSS")
-        run()
-        return max(_kilobytes(status, "VmHWM") - before, 0) * 1024
-    except OSError:
-        return None
-
-
-def _kilobytes(status: Path, key: str) -> int:
-    line = next(line for line in status.read_text().splitlines() if line.startswith(key + ":"))
-    return int(line.split()[1])
 
 
 @contextmanager
