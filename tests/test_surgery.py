@@ -56,12 +56,11 @@ def test_a_dtype_that_does_not_exist():
         accelerate(Segmenter(classes=4, **SIZES), Pool(alpha=1, grid=(3, 4)), dtype="int8")
 
 
-@pytest.mark.parametrize(("compile", "mode"), [(True, None), ("reduce-overhead", "reduce-overhead")])
-def test_compiling_takes_torch_s_modes(compile, mode, monkeypatch):
+def test_compiling_is_for_static_shapes(monkeypatch):
     asked = []
     monkeypatch.setattr(torch, "compile", lambda call, **how: asked.append(how) or call)
-    accelerate(Segmenter(classes=4, **SIZES), Pool(alpha=1, grid=(3, 4)), compile=compile)
-    assert asked == [{"dynamic": False, "mode": mode}]
+    accelerate(Segmenter(classes=4, **SIZES), Pool(alpha=1, grid=(3, 4)), compile=True)
+    assert asked == [{"dynamic": False}]
 
 
 @pytest.mark.slow

@@ -150,8 +150,7 @@ def labels_of(
     maps = []
     for view in views:
         pixels = view.to(weight.device, weight.dtype)
-        logits = slide(model, pixels, card.crop, card.stride, window_batch)[0]
-        maps.append(logits.clone() if flip or len(views) > 1 else logits)  # the next run of a CUDA graph overwrites it
+        maps.append(slide(model, pixels, card.crop, card.stride, window_batch)[0])
         if flip:
             maps.append(slide(model, pixels.flip(3), card.crop, card.stride, window_batch)[0].flip(2))
     return resized_argmax(maps[0], size) if len(maps) == 1 else mean_argmax(maps, size)

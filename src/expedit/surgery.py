@@ -26,7 +26,7 @@ def accelerate(
     method: Method | str,
     *,
     dtype: torch.dtype | str | None = None,
-    compile: bool | str = False,
+    compile: bool = False,
     **options: Any,
 ) -> Model:
     """A new model of the same type that runs ``method`` and shares every parameter and buffer with ``model``.
@@ -68,7 +68,7 @@ def accelerate(
     return _compiled(twin, compile)
 
 
-def optimized(model: Model, *, dtype: torch.dtype | str | None = None, compile: bool | str = False) -> Model:
+def optimized(model: Model, *, dtype: torch.dtype | str | None = None, compile: bool = False) -> Model:
     """The same network in another dtype or compiled, for a fair race with an accelerated one.
 
     Args:
@@ -76,16 +76,15 @@ def optimized(model: Model, *, dtype: torch.dtype | str | None = None, compile: 
         dtype: "fp32", "bf16", "fp16" or a torch dtype. Tensors that it changes are copies, all others are shared.
             Distances between tokens stay in fp32.
         compile: run the forward pass through ``torch.compile``. The first image of every size takes minutes; later
-            ones of that size compile nothing. A string is one of torch's modes: "reduce-overhead" replays CUDA
-            graphs, and the result of a run is then overwritten by the next one.
+            ones of that size compile nothing.
     """
     return _compiled(share(model, dtype), compile)
 
 
-def _compiled(twin: Model, compile: bool | str) -> Model:
+def _compiled(twin: Model, compile: bool) -> Model:
     """Static shapes: every size of image gets code of its own, as many sizes as torch's recompile limit allows."""
     if compile:
-        twin.compile(dynamic=False, mode=compile if isinstance(compile, str) else None)
+        twin.compile(dynamic=False)
     return twin
 
 

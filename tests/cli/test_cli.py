@@ -88,13 +88,6 @@ def test_half_precision_without_products_is_told(flags, told, checkpoint, photo,
     assert ("no bf16 products" in capsys.readouterr().err) is told
 
 
-def test_flags_that_would_do_nothing_are_refused(checkpoint, photo, capsys):
-    refused(capsys, ["predict", checkpoint, photo, "--bucket", 128], "--bucket", "windows of one size")
-    refused(capsys, ["predict", checkpoint, photo, "--cuda-graphs"], "--cuda-graphs", "needs --compile")
-    refused(capsys, ["evaluate", checkpoint, "toy", "--compile", "--cuda-graphs"], "needs --compile and --device cuda")
-    refused(capsys, ["benchmark", checkpoint, "--cuda-graphs"], "--cuda-graphs")
-
-
 def odd_pictures():
     rgb = np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     image = Image.fromarray(rgb)

@@ -127,23 +127,6 @@ def test_predictions_on_disk(tmp_path):
         assert entry["area"] == mask.sum()
 
 
-def test_buckets_make_few_sizes(tmp_path, monkeypatch, capsys):
-    """Sides are resized to 96..128 pixels here; every image then fills 128 x 128, and results have its own size."""
-    noise = np.random.default_rng(0).integers(0, 256, (90, 140, 3), dtype=np.uint8)
-    for width in (90, 110, 130):
-        Image.fromarray(noise[:, :width]).save(tmp_path / f"{width}.png")
-    model, sizes = saved(network("panoptic", coco.panoptic_categories()), tmp_path), set()
-    forward = Mask2Former.forward
-    monkeypatch.setattr(Mask2Former, "forward", lambda net, x: sizes.add(tuple(x.shape[2:])) or forward(net, x))
-    photos = [tmp_path / f"{width}.png" for width in (90, 110, 130)]
-    argv = [str(word) for word in ("predict", model, *photos, "-o", tmp_path / "out")]
-    assert main([*argv, "--bucket", "128"]) == 0
-    assert sizes == {(128, 128)}
-    assert [Image.open(tmp_path / f"out/{width}_panoptic.png").width for width in (90, 110, 130)] == [90, 110, 130]
-    assert main([*argv, "--bucket", "100"]) == 2
-    assert "--bucket: expected a multiple of 32, got 100" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("options", [{}, {"official_padding": True}])
 def test_clusters_of_windows_are_drawn_where_they_are(options):
     """A reducer that hands out known tokens: every cluster is a block of the map, inside one window."""

@@ -15,7 +15,6 @@ from .options import (
     add_methods,
     add_options,
     check_device,
-    compile_of,
     dtype_of,
     options_of,
     positive,
@@ -70,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from ..spec import parse
 
     methods = [parse(spec) for spec in args.method]
-    options, compiled = options_of(args), compile_of(args)
+    options = options_of(args)
     check_device(args.device)
     light = args.macs_only and all(method.static for method in methods)
     model = build(args.model, device="meta" if light else "cpu")
@@ -81,9 +80,9 @@ def run(args: argparse.Namespace) -> int:
         counted = count(model, methods, size, options=options, frames=frames)
     timed: list[Timed] = []
     with threads(args.threads):
-        facts = {**environment(args.device, dtype_of(args)), "compiled": str(compiled or "no")}
+        facts = {**environment(args.device, dtype_of(args)), "compiled": "yes" if args.compile else "no"}
         if not args.macs_only:
-            timed = _time(model, methods, counted, size, args, compiled)
+            timed = _time(model, methods, counted, size, args)
     _show(args.model, size, counted, timed, facts, frames)
     if args.json:
         content = as_json(args.model, size, counted, timed, facts, frames)
@@ -97,7 +96,6 @@ def _time(
     counted: Sequence[Counted],
     size: tuple[int, int],
     args: argparse.Namespace,
-    compiled: bool | str,
 ) -> list[Timed]:
     """Interleaved timing at every batch size, with progress."""
     from rich.progress import Progress
@@ -110,7 +108,7 @@ def _time(
     machine = Machine.measured(args.device, like.dtype) if args.floor else None
     timed: list[Timed] = []
     with Progress(console=console.notes(), transient=True) as progress:
-        rounds = rounds_of(args.rounds, args.device, compiled)
+        rounds = rounds_of(args.rounds, args.device, args.compile)
         task = progress.add_task("timing, interleaved", total=len(args.batch) * rounds * len(counted))
         for batch in args.batch:
             pixels = noise(size, like, batch)
@@ -122,7 +120,7 @@ def _time(
                 args.rounds,
                 options=options_of(args),
                 progress=lambda: progress.advance(task),
-                compile=compiled,
+                compile=args.compile,
                 machine=machine,
             )
     return timed

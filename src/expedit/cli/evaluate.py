@@ -12,19 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .options import (
-    add_bucket,
     add_clips,
     add_compile,
     add_machine,
     add_numerics,
     add_options,
     add_window_batch,
+    check_compile,
     check_device,
-    compile_of,
     dtype_of,
     options_of,
     positive,
-    prepare_sizes,
 )
 
 if TYPE_CHECKING:
@@ -82,7 +80,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_numerics(parser)
     add_machine(parser)
     add_compile(parser)
-    add_bucket(parser)
     add_clips(parser)
 
 
@@ -211,10 +208,9 @@ def models(args: argparse.Namespace, processes: Processes) -> tuple[nn.Module, n
     options = options_of(args)
     device = f"cuda:{processes.local}" if args.device == "cuda" and processes.world > 1 else args.device
     dense = load(args.model, norm_eps=args.norm_eps, pos_embed=args.pos_embed).to(check_device(device), dtype_of(args))
-    prepare_sizes(args, dense)
-    compiled = compile_of(args)
-    fast = accelerate(dense, args.method, compile=compiled, **options) if args.method else None
-    dense = optimized(dense, compile=compiled)
+    check_compile(args, dense)
+    fast = accelerate(dense, args.method, compile=args.compile, **options) if args.method else None
+    dense = optimized(dense, compile=args.compile)
     return (dense if fast is None else fast), dense
 
 
@@ -231,8 +227,7 @@ def settings(args: argparse.Namespace, images: int) -> dict[str, Any]:
         "method": repr(parse(args.method)) if args.method else None,
         "options": sorted(set(args.option)),
         "dtype": args.dtype,
-        "compile": compile_of(args),
-        "bucket": args.bucket,
+        "compile": args.compile,
         "against": args.against,
         "data": args.data,
         "root": str(args.root.resolve()) if args.root else None,

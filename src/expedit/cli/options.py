@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..runtime import multiplies_in
@@ -70,51 +69,21 @@ def add_window_batch(parser: argparse.ArgumentParser) -> None:
 
 
 def add_compile(parser: argparse.ArgumentParser) -> None:
-    """``--compile`` and ``--cuda-graphs``."""
+    """``--compile``."""
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="run through torch.compile: minutes for the first image of every size, faster behind that",
-    )
-    parser.add_argument(
-        "--cuda-graphs",
-        action="store_true",
-        help="with --compile on a GPU: replay CUDA graphs, for batches so small that launching kernels takes the time",
+        help="run through torch.compile: minutes for the first image of every size, faster after that",
     )
 
 
-def compile_of(args: argparse.Namespace) -> bool | str:
-    """What ``accelerate`` takes as ``compile``; ValueError for CUDA graphs without a GPU or a compiler."""
-    if args.cuda_graphs and not (args.compile and args.device.startswith("cuda")):
-        raise ValueError("--cuda-graphs: needs --compile and --device cuda")
-    return "reduce-overhead" if args.cuda_graphs else args.compile
-
-
-def add_bucket(parser: argparse.ArgumentParser) -> None:
-    """``--bucket``."""
-    parser.add_argument(
-        "--bucket",
-        type=int,
-        metavar="N",
-        help="pad images to multiples of N pixels, so that --compile meets few sizes; the padding is seen and changes"
-        " results a little",
-    )
-
-
-def prepare_sizes(args: argparse.Namespace, model: nn.Module) -> None:
-    """Have ``model`` pad as ``--bucket`` says; ValueError where ``--compile`` or ``--bucket`` would change nothing."""
+def check_compile(args: argparse.Namespace, model: nn.Module) -> None:
+    """ValueError where ``--compile`` would change nothing."""
     card: Card = model.card  # type: ignore[assignment]
     if args.compile and card.task == "video":
         raise ValueError(
             "--compile: a video model runs frame by frame and clip by clip, which is not compiled; leave it"
         )
-    if args.bucket is None:
-        return
-    if card.output != "queries":
-        raise ValueError("--bucket: this model looks at windows of one size, there is nothing to pad; leave it")
-    if args.bucket < 1 or args.bucket % card.multiple:
-        raise ValueError(f"--bucket: expected a multiple of {card.multiple}, got {args.bucket}")
-    model.card = replace(card, multiple=args.bucket)  # type: ignore[assignment]
 
 
 def add_clips(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

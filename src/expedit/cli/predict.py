@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING
 
 from . import console, predict_video
 from .options import (
-    add_bucket,
     add_compile,
     add_machine,
     add_options,
     add_window_batch,
+    check_compile,
     check_device,
-    compile_of,
     dtype_of,
     options_of,
-    prepare_sizes,
 )
 from .pictures import SURE
 
@@ -50,7 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_window_batch(parser)
     add_machine(parser)
     add_compile(parser)
-    add_bucket(parser)
     predict_video.add_arguments(parser)
 
 
@@ -67,13 +64,13 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--tokens: a dense model clusters nothing; give a method with -m")
     check_paths(args.paths)
     writable(args.output)
-    dtype, compiled = dtype_of(args), compile_of(args)
+    dtype = dtype_of(args)
     model = load(args.model).to(check_device(args.device))
-    prepare_sizes(args, model)
+    check_compile(args, model)
     if args.method:
-        model = accelerate(model, args.method, dtype=dtype, compile=compiled, **options)
+        model = accelerate(model, args.method, dtype=dtype, compile=args.compile, **options)
     else:
-        model = optimized(model, dtype=dtype, compile=compiled)
+        model = optimized(model, dtype=dtype, compile=args.compile)
     if model.card.task == "video":  # type: ignore[union-attr]
         with threads(args.threads):
             return predict_video.run_video(args, model)

@@ -110,7 +110,7 @@ def measure(
     rounds: int,
     options: Mapping[str, Any] | None = None,
     progress: Callable[[], object] = lambda: None,
-    compile: bool | str = False,
+    compile: bool = False,
     machine: Machine | None = None,
 ) -> list[Timed]:
     """Time the measured part of the dense model and of every method on the same images, interleaved in this process.
@@ -123,7 +123,7 @@ def measure(
         options: of ``accelerate``.
         progress: called ``rounds_of`` times per model.
         compile: through ``torch.compile``, the dense model, too; RuntimeError where it gives up. Parts are those of
-            eager runs, and so are peaks with CUDA graphs.
+            eager runs.
         machine: what the floor is worked out from; none without it.
     """
     device = str(pixels.device)
@@ -131,11 +131,9 @@ def measure(
     models = {"dense": optimized(dense, compile=compile)}
     models |= {repr(method): accelerate(dense, method, compile=compile, **(options or {})) for method in methods}
     runs = {name: _runner(network, pixels) for name, network in models.items()}
-    graphs = isinstance(compile, str)  # they keep their memory outside of the allocator's books
-    held = {name: _runner(share(network), pixels) for name, network in models.items()} if graphs else runs
     with room_to_compile() if compile else nullcontext():
         timings = interleave(runs, rounds, warmup_of(device, compile), device, progress)
-        peaks = {name: peak_tensors(run, device) for name, run in held.items()}
+        peaks = {name: peak_tensors(run, device) for name, run in runs.items()}
     spent = _part_seconds(models, pixels, progress)
     rows = []
     for c in counted:
@@ -173,12 +171,12 @@ def _part_seconds(
     return {name: {part: statistics.median(s[part] for s in runs) for part in PARTS} for name, runs in spent.items()}
 
 
-def warmup_of(device: str, compile: bool | str) -> int:
-    """Rounds that do not count: compilers trace in the first one, CUDA graphs record in the second."""
+def warmup_of(device: str, compile: bool) -> int:
+    """Rounds that do not count: compilers trace in the first one, GPUs settle their clock rate."""
     return 1 if device == "cpu" and not compile else 3
 
 
-def rounds_of(rounds: int, device: str, compile: bool | str) -> int:
+def rounds_of(rounds: int, device: str, compile: bool) -> int:
     """How often ``measure`` shows progress for every model: warming up, timed rounds, and those for the parts."""
     return warmup_of(device, compile) + rounds + PART_ROUNDS
 
