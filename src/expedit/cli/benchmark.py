@@ -47,11 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch", type=positive, nargs="+", default=[1], metavar="N", help="batch sizes (default: 1)")
     parser.add_argument("--rounds", type=positive, default=7, metavar="N", help="timed rounds (default: 7)")
-    parser.add_argument(
-        "--floor",
-        action="store_true",
-        help="beside the time of each part, the least time that this machine's arithmetic and memory allow for it",
-    )
     parser.add_argument("--macs-only", action="store_true", help="count, do not time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     add_machine(parser)
@@ -102,10 +97,8 @@ def _time(
 
     from ..cost.benchmark import measure, rounds_of
     from ..cost.macs import noise
-    from ..cost.roofline import Machine
 
     like = next(model.parameters()).new_empty(0, dtype=dtype_of(args), device=args.device)
-    machine = Machine.measured(args.device, like.dtype) if args.floor else None
     timed: list[Timed] = []
     with Progress(console=console.notes(), transient=True) as progress:
         rounds = rounds_of(args.rounds, args.device, args.compile)
@@ -121,7 +114,6 @@ def _time(
                 options=options_of(args),
                 progress=lambda: progress.advance(task),
                 compile=args.compile,
-                machine=machine,
             )
     return timed
 
@@ -169,14 +161,12 @@ def _show(
 
 
 def _show_parts(timed: Sequence[Timed]) -> None:
-    """Where the time goes; with a floor, the share of it that could not be saved on this machine."""
+    """Where the time goes."""
     from rich.table import Table
 
     shown = [part for part in timed[0].parts_ms if any(t.parts_ms[part] for t in timed)]
-    note = "" if timed[0].floor_ms is None else " (floor)"
-    table = Table("method", "batch", *shown, title=f"ms / image by part{note}, eager", title_justify="left")
+    table = Table("method", "batch", *shown, title="ms / image by part, eager", title_justify="left")
     for t in timed:
-        floors = {part: "" if t.floor_ms is None else f" ({t.floor_ms[part]:.1f})" for part in shown}
-        cells = (f"{t.parts_ms[part]:.1f}{floors[part]}" if t.parts_ms[part] else "-" for part in shown)
+        cells = (f"{t.parts_ms[part]:.1f}" if t.parts_ms[part] else "-" for part in shown)
         table.add_row(t.spec, str(t.batch), *cells)
     console.output().print(table)

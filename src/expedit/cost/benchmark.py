@@ -15,7 +15,6 @@ from ..core import Method
 from ..surgery import accelerate, optimized, share
 from .breakdown import PARTS, parts
 from .macs import cost, measured_part
-from .roofline import Machine, Roofline
 from .speed import interleave, now, peak_tensors
 
 PART_ROUNDS = 3
@@ -59,8 +58,7 @@ class Timed:
         mac_ratio: dense MACs over these MACs, true convention.
         efficiency: ``speedup / mac_ratio``: 1 means that every saved multiply-add was saved time.
         peak_mb: megabytes of tensors that one run holds at its peak beyond weights and inputs.
-        parts_ms: median milliseconds per image of each part of an eager run (``parts.PARTS``).
-        floor_ms: the least time that the machine's arithmetic and memory allow for it, if asked for.
+        parts_ms: median milliseconds per image of each part of an eager run (``breakdown.PARTS``).
     """
 
     spec: str
@@ -75,7 +73,6 @@ class Timed:
     efficiency: float
     peak_mb: float
     parts_ms: dict[str, float]
-    floor_ms: dict[str, float] | None = None
 
 
 def count(
@@ -111,7 +108,6 @@ def measure(
     options: Mapping[str, Any] | None = None,
     progress: Callable[[], object] = lambda: None,
     compile: bool = False,
-    machine: Machine | None = None,
 ) -> list[Timed]:
     """Time the measured part of the dense model and of every method on the same images, interleaved in this process.
 
@@ -124,7 +120,6 @@ def measure(
         progress: called ``rounds_of`` times per model.
         compile: through ``torch.compile``, the dense model, too; RuntimeError where it gives up. Parts are those of
             eager runs.
-        machine: what the floor is worked out from; none without it.
     """
     device = str(pixels.device)
     dense = share(measured_part(model).to(pixels.device), pixels.dtype)
@@ -152,7 +147,6 @@ def measure(
             efficiency=speedups.median / ratio,
             peak_mb=peaks[c.spec] / 2**20,
             parts_ms={part: seconds * per_image for part, seconds in spent[c.spec].items()},
-            floor_ms=None if machine is None else _floor(models[c.spec], pixels, machine),
         )
         rows.append(row)
     return rows
@@ -187,13 +181,6 @@ def room_to_compile() -> Iterator[None]:
     torch.compiler.reset()
     with torch._dynamo.config.patch(recompile_limit=MOST_COMPILED, fail_on_recompile_limit_hit=True):
         yield
-
-
-def _floor(model: nn.Module, pixels: Tensor, machine: Machine) -> dict[str, float]:
-    """Least milliseconds per image of each part."""
-    with Roofline(machine) as roofline:
-        seconds = parts(model, pixels, lambda: roofline.seconds)
-    return {part: 1e3 * value / len(pixels) for part, value in seconds.items()}
 
 
 def _runner(model: nn.Module, pixels: Tensor) -> Callable[[], object]:

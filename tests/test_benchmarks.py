@@ -1,0 +1,34 @@
+"""The scripts of benchmarks/ belong to no room, so nothing else notices when what they import has moved."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", FOLDER / f"{name}.py")
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.py")))
+def test_a_script_finds_what_it_imports_and_names_its_command(name):
+    module = script(name)
+    assert callable(module.main)
+    assert f"python benchmarks/{name}.py" in module.__doc__
+
+
+def test_the_floor_is_arithmetic_or_memory_whichever_is_slower():
+    floor = script("floor")
+    layer, x = torch.nn.Linear(64, 32, bias=False), torch.randn(100, 64)
+    macs, moved = 100 * 64 * 32, 4 * (100 * 64 + 64 * 32 + 100 * 32)
+    for machine, want in ((floor.Machine(1.0, 1e12), macs), (floor.Machine(1e12, 1.0), moved)):
+        with torch.inference_mode(), floor.Roofline(machine) as roofline:
+            layer(x).view(-1)
+        assert roofline.seconds == pytest.approx(want)
