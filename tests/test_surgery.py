@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -184,3 +185,9 @@ def test_companions_travel_with_the_tokens():
     small = seen[0].down(side)
     assert small.shape == (2, 12, 3)
     assert tapped[2].x.shape == x.shape
+
+
+def test_a_model_without_a_card_is_told_so():
+    bare = accelerate(ViT(**SIZES), Pool(alpha=1, grid=(3, 4)))
+    with pytest.raises(ValueError, match="ViT has no card, which says what its classes are"):
+        expedit.predict(bare, np.zeros((48, 64, 3), np.uint8))

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .core import Grid
 from .core.tokens import pad_to_multiple
-from .models.card import Card
+from .models.card import Card, card_of
 from .models.postprocess import (
     Sizes,
     best_pairs,
@@ -41,9 +41,10 @@ def predict(model: nn.Module, image: str | Path | Image.Image | np.ndarray, *, w
         window_batch: sliding windows that run together.
 
     Raises:
-        FileNotFoundError, ValueError: the image cannot be read, or the method does not fit its size.
+        FileNotFoundError, ValueError: the image cannot be read, the method does not fit its size, or the model has no
+            card.
     """
-    card: Card = model.card  # type: ignore[assignment]
+    card = card_of(model)
     if card.task == "video":
         from .video import predict_video  # it stands on this module
 
@@ -57,7 +58,7 @@ def predict_prepared(
     model: nn.Module, views: Sequence[Tensor], size: tuple[int, int], window_batch: int = 1
 ) -> Prediction:
     """``predict`` from what ``prepared`` makes of an image of (height, width) ``size``; errors as there."""
-    card: Card = model.card  # type: ignore[assignment]
+    card = card_of(model)
     if (card.output, card.task) not in PREDICTORS:
         raise ValueError(f"there is no {card.task} protocol for a model that returns logits of its {card.output}")
     return PREDICTORS[card.output, card.task](model, views, size, card, window_batch)

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from ..core import Method
 from ..methods import Expedit
 from ..models import Segmenter
+from ..models.card import card_of
 from ..models.mask2former import Mask2Former
 from ..surgery import accelerate, share
 from .published import published_macs
@@ -55,7 +56,7 @@ def measured_part(model: nn.Module) -> nn.Module:
 
 def nominal_size(model: nn.Module) -> tuple[int, int]:
     """(height, width) in pixels at which the published tables measure: one crop, or ``SWIN_SIZE``."""
-    crop: int | None = model.card.crop  # type: ignore[union-attr, assignment]
+    crop = card_of(model).crop
     return SWIN_SIZE if crop is None else (crop, crop)
 
 

@@ -6,6 +6,8 @@ import colorsys
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from torch import nn
+
 Task = Literal["semantic", "panoptic", "instance", "video"]
 Resampling = Literal["opencv", "pillow"]
 Output = Literal["pixels", "queries"]
@@ -66,6 +68,17 @@ class Card:
             raise ValueError(f"stride: expected 1..{self.crop}, or windows leave gaps, got {self.stride}")
         if self.multiple < 1:
             raise ValueError(f"multiple: expected at least 1 pixel, got {self.multiple}")
+
+
+def card_of(model: nn.Module) -> Card:
+    """The card of a model, accelerated or not; ValueError for a module that has none."""
+    card = getattr(model, "card", None)
+    if not isinstance(card, Card):
+        raise ValueError(
+            f"{type(model).__name__} has no card, which says what its classes are and how its images are prepared: "
+            "expected a model from expedit.load, or one whose attribute `card` is an expedit.models.card.Card"
+        )
+    return card
 
 
 def generic_card(classes: int, crop: int) -> Card:
