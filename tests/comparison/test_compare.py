@@ -1,17 +1,22 @@
 """The comparison: counts by hand, resume, tables, and the verb on the model that ships."""
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
 from expedit import Expedit, Pool
+from expedit.checkpoints import safetensors_format
 from expedit.checkpoints.zoo import SHIPPED, load
 from expedit.cli import main
 from expedit.comparison.compare import Contest, first_window, rows, run
+from expedit.core import LOGITS, Method, Span, attn
 from expedit.data.toy import Toy
 from expedit.evaluation.resume import Partial
+from expedit.methods import METHODS as KNOWN
+from expedit.methods.pool import Averages
 from expedit.models import Segmenter
 
 METHODS = [Expedit(alpha=1, grid=(4, 4), top_k=4), Pool(alpha=1, grid=(4, 4))]
@@ -81,6 +86,31 @@ def test_the_verb_writes_table_and_report(tmp_path, capsys):
     assert (dense["agreement"], dense["mac_ratio"], dense["delta_miou"]) == (1, 1, 0)
     assert "data:image/" in (out / "report.html").read_text()
     assert "agreement" in capsys.readouterr().out
+
+
+@dataclass(frozen=True, repr=False)
+class Coarse(Method):
+    """A method of one's own: no published table has it."""
+
+    alpha: int = 1
+
+    def cuts(self, net):
+        return [Span(Averages((4, 4)), attn(self.alpha), LOGITS)]
+
+
+def test_a_method_of_ones_own_is_compared_and_benchmarked(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(KNOWN, "coarse", Coarse)
+    safetensors_format.save(model, tmp_path / "tiny.safetensors")
+    argv = ["-m", "coarse(alpha=2)", "--rounds", "1", "--threads", "1"]
+    files = ["--weights", str(tmp_path / "tiny.safetensors"), "-o", str(tmp_path)]
+    assert main(["compare", *argv, *files, "--limit", "1", "--examples", "1"]) == 0
+    dense, own = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert own["gmacs"] < dense["gmacs"]
+    assert 0 < own["agreement"] < 1
+    assert main(["benchmark", files[1], *argv, "--json", str(tmp_path / "b.json")]) == 0
+    dense, own = json.loads((tmp_path / "b.json").read_text())["rows"]
+    assert dense["published_convention_gmacs"] > 0
+    assert "published_convention_gmacs" not in own
 
 
 def test_published_recipes_count_without_data_and_weights(tmp_path, capsys):

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
+from expedit.comparison import plots
 from expedit.comparison.report import write_report
 from expedit.comparison.result import Example, Row, View
 
@@ -179,6 +181,20 @@ def test_nothing_is_fetched(tmp_path: Path) -> None:
     for mime, data in pictures(page):
         if mime == "image/svg+xml":
             assert not re.search(rb"(href|src)=\"(?!#)|url\((?!#)|<script", data)
+
+
+def test_twenty_methods_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = [Row(f"method{i}()", 9, 1.0, 1, None, None, None, 0.5, 0.0, 1.0) for i in range(20)]
+    assert len(set(plots.tints(table))) == 20
+    plot, drawn = Axes.plot, []
+
+    def noted(axes, *points, color, marker, **style):
+        drawn.append((color, marker))
+        return plot(axes, *points, color=color, marker=marker, **style)
+
+    monkeypatch.setattr(Axes, "plot", noted)
+    plots.trade_offs(table)
+    assert len(set(drawn)) == 20
 
 
 def test_without_ground_truth_only_agreement_is_plotted(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from ..models.card import distinct_colors
 from .result import Row
 
 TINTS = ("#d1495b", "#2f7fc1", "#2a9d6f", "#c77d0a", "#8e5bd0", "#0f9aa8", "#b0578d", "#7a7f2a")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h", "<", "p", ">", "d", "8")
 INK, LINE = "#010203", "#040506"  # stand-ins in the drawn plots for colours that follow the reader's theme
 PLOT_STYLE = """<style>svg{color:#22262c;--line:#dcdfe4}
 @media (prefers-color-scheme:dark){svg{color:#e4e7eb;--line:#3a4048}}</style>"""
@@ -72,8 +73,8 @@ def _draw_ladders(axes: Any, rows: Sequence[Row], quality: str, cost: str) -> No
         ladder = [row for row in rows if _family(row.spec) == name and getattr(row, quality) is not None]
         ladder.sort(key=lambda row: row.gmacs)
         x, y = [getattr(row, cost) for row in ladder], [100 * getattr(row, quality) for row in ladder]
-        tint, marker = TINTS[place % len(TINTS)], MARKERS[place % len(MARKERS)]
-        axes.plot(x, y, color=tint, marker=marker, label=name, linewidth=1.8, markersize=7)
+        marker = MARKERS[place % len(MARKERS)]
+        axes.plot(x, y, color=_tint(place), marker=marker, label=name, linewidth=1.8, markersize=7)
     for row in rows:
         if row.spec == "dense" and getattr(row, quality) is not None:
             x, y = getattr(row, cost), 100 * getattr(row, quality)
@@ -93,8 +94,13 @@ def _families(rows: Sequence[Row]) -> list[str]:
 
 def tints(rows: Sequence[Row]) -> list[str]:
     """The plot colour of every row, the text colour for dense."""
-    tint = {name: TINTS[place % len(TINTS)] for place, name in enumerate(_families(rows))}
+    tint = {name: _tint(place) for place, name in enumerate(_families(rows))}
     return [tint.get(_family(row.spec), "currentColor") for row in rows]
+
+
+def _tint(place: int) -> str:
+    """Colour of the method at that place: the first ones chosen by hand, all further ones by golden angles of hue."""
+    return TINTS[place] if place < len(TINTS) else "#" + bytes(distinct_colors(place + 1)[place]).hex()
 
 
 def data_uri(mime: str, data: bytes) -> str:

@@ -83,8 +83,10 @@ class Sizes:
         return p * d + 2 * (p + clusters) + iterations * (distance + 3 * p * w + w * p * d + clusters * d)
 
 
-def published_macs(model: Segmenter, method: Any, image: tuple[int, int], clusters: Sequence[float] = ()) -> float:
-    """Multiply-adds of one image in the published convention.
+def published_macs(
+    model: Segmenter, method: Any, image: tuple[int, int], clusters: Sequence[float] = ()
+) -> float | None:
+    """Multiply-adds of one image in the published convention; ``None`` for a method that no published table has.
 
     Args:
         model: the dense Segmenter, on any device.
@@ -92,8 +94,8 @@ def published_macs(model: Segmenter, method: Any, image: tuple[int, int], cluste
         image: (height, width) in pixels.
         clusters: mean query clusters per block; ACT only, whose cost depends on the data.
     """
-    sizes = Sizes.of(model, image)
-    return _FORMS[type(method)](sizes, method, clusters)
+    form = _FORMS.get(type(method))
+    return None if form is None else form(Sizes.of(model, image), method, clusters)
 
 
 def _dense(s: Sizes, method: None, clusters: Sequence[float]) -> float:
