@@ -123,7 +123,7 @@ def test_broken_folders_are_refused_or_mended(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such video file"):
         open_video(folder)
     folder.mkdir()
-    with pytest.raises(FileNotFoundError, match="no frames in this folder"):
+    with pytest.raises(FileNotFoundError, match="no pictures in this folder"):
         open_video(folder)
     write_clip(folder, clip(4))
     (folder / "00002.png").write_bytes((folder / "00002.png").read_bytes()[:300])

@@ -179,7 +179,7 @@ def _matched(tree: Tree, sides: Sides) -> Found:
     pictures = images.files(tree)
     if not pictures:
         raise FileNotFoundError(f"{tree.where(images.folder)}: expected images, got none")
-    return [(key, path, None) for key, path in sorted(pictures.items())]
+    return [(key, path, None) for key, path in pictures.items()]
 
 
 def _listed_pairs(tree: Tree, base: str, path: str, columns: list[list[str]], labelled: bool) -> Found:

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from .decode import decode_image, decode_indices
+from .listing import SUMMARY_HEAD, by_key, results_among
 from .sample import IGNORE, Sample
 from .storage import Tree
 
@@ -98,32 +99,32 @@ class Side:
     later_wins: bool = False
 
     def files(self, tree: Tree) -> dict[str, str]:
-        """Path of every file by its key: the name below ``folder`` without the ending.
+        """Path of every file by its key: the name below ``folder`` without the ending (see `listing`).
 
         Raises:
             ValueError: two files have the same key.
         """
-        found: dict[str, str] = {}
-        paths = tree.files(self.folder)
-        for ending in self.endings:
-            for path in paths:
-                if not path.lower().endswith(ending.lower()):
-                    continue
-                key = posixpath.relpath(path, self.folder or ".")[: -len(ending)]
-                if key in found and not self.later_wins:
-                    raise ValueError(
-                        f"{tree.where(path)}: expected one file of that name, but {found[key]} is there too"
-                    )
-                found[key] = path
-        return found
+        below = len(self.folder) + 1 if self.folder else 0
+        paths = [path[below:] for path in tree.files(self.folder)]
+        results = results_among(paths, lambda path: _head(tree, posixpath.join(self.folder, path)))
+        paths = [path for path in paths if path not in results]
+        found = by_key(paths, self.endings, lambda path: tree.where(posixpath.join(self.folder, path)), self.later_wins)
+        return {key: posixpath.join(self.folder, path) for key, path in found.items()}
 
     def expected(self, tree: Tree, key: str) -> str:
         """Where the file of that key should lie."""
         return tree.where(posixpath.join(self.folder, key + self.endings[0]))
 
 
+def _head(tree: Tree, path: str) -> bytes:
+    try:
+        return tree.read(path)[:SUMMARY_HEAD]
+    except (OSError, ValueError):
+        return b""
+
+
 def match(tree: Tree, images: Side, labels: Side) -> list[tuple[str, str, str]]:
-    """(key, image path, label path) of every picture, sorted by key.
+    """(key, image path, label path) of every picture, in natural order.
 
     Raises:
         FileNotFoundError: no images, an image without a label, or a label without an image.
@@ -134,13 +135,13 @@ def match(tree: Tree, images: Side, labels: Side) -> list[tuple[str, str, str]]:
             f"{tree.where(images.folder)}: expected images (*{', *'.join(images.endings)}), got none"
         )
     for have, want, side, what in ((pictures, truths, labels, "label"), (truths, pictures, images, "image")):
-        missing = sorted(have.keys() - want.keys())
+        missing = [key for key in have if key not in want]
         if missing:
             raise FileNotFoundError(
                 f"{tree.where(have[missing[0]])}: has no {what}, expected {side.expected(tree, missing[0])} "
                 f"({len(missing)} of {len(have)} lack one)"
             )
-    return [(key, pictures[key], truths[key]) for key in sorted(pictures)]
+    return [(key, pictures[key], truths[key]) for key in pictures]
 
 
 def lookup(classes: int, *, reduce_zero_label: bool = False, ignore: Iterable[int] = ()) -> np.ndarray:

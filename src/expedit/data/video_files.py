@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .decode import IMAGE_ENDINGS, read_image
+from .decode import read_image
+from .listing import list_pictures
 from .writing import write_png
 
 VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ogv", ".wmv")
@@ -106,13 +106,10 @@ def open_video(path: Path, broken: Broken = "refuse") -> VideoFile | FrameFolder
 
     Raises:
         FileNotFoundError: no such file, or a folder without pictures.
-        ValueError: not a video.
+        ValueError: not a video, or a folder with two pictures of one name.
     """
     if path.is_dir():
-        files = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_ENDINGS]
-        if not files:
-            raise FileNotFoundError(f"{path}: no frames in this folder; looked for {' '.join(IMAGE_ENDINGS)}")
-        return FrameFolder(path, tuple(sorted(files, key=_natural)), broken=broken)
+        return FrameFolder(path, tuple(list_pictures(path).pictures), broken=broken)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such video file or folder of frames")
     import cv2
@@ -139,11 +136,6 @@ def _opened(path: Path) -> Any:
     if width * height > MOST_PIXELS:
         raise ValueError(f"{path}: expected frames of at most {MOST_PIXELS} pixels, got {width:.0f} x {height:.0f}")
     return capture
-
-
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    """Sorts names by the numbers in them, also where these have no leading zeros."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)], path.name
 
 
 def _picture(path: Path) -> np.ndarray | ValueError:
