@@ -75,6 +75,7 @@ def test_lists_become_tuples():
         ("nothing", "unknown method"),
         ("tome(rate=0.3)", "accepted are tome\\(ratio\\)"),
         ("tome(0.3)", "by name"),
+        ("tome(ratio=0.3, ratio=0.4)", "every setting once, got 'ratio' twice"),
         ("tome(ratio=", "expected a name with settings"),
         ("", "expected a name with settings"),
         ("3", "expected a name with settings"),

@@ -35,6 +35,8 @@ def parse(spec: str | Method) -> Method:
     for keyword in call.keywords:
         if keyword.arg not in accepted:
             raise ValueError(f"{spec!r}: unknown setting {keyword.arg!r}; accepted are {signature}")
+        if keyword.arg in settings:
+            raise ValueError(f"{spec!r}: expected every setting once, got {keyword.arg!r} twice")
         try:
             settings[keyword.arg] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError):  # such as a set of lists
