@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core import Grid, Span, TokenMap
-from ..operators.windows import grown, merge, partition
+from ..operators.windows import merge, padded_grid, partition
 
 
 class ReducedBlocks(nn.ModuleList):
@@ -98,7 +98,7 @@ class ReducedBlocks(nn.ModuleList):
 
     def _bands(self, x: Tensor, grid: Grid) -> list[list[Tensor]]:
         """Tokens ``(b, grid.length, c)`` as maps ``(b, h, w, c)``, each of windows of one size."""
-        whole = grown(grid, self.window) if self.official_padding else grid
+        whole = padded_grid(grid, self.window) if self.official_padding else grid
         lattice = x.unflatten(1, grid)
         if whole != grid:
             lattice = F.pad(lattice, (0, 0, 0, whole.w - grid.w, 0, whole.h - grid.h))
@@ -132,7 +132,7 @@ class ReducedBlocks(nn.ModuleList):
 
     def _run(self, x: Tensor, grid: Grid, kwargs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         """All blocks behind the cut on the reduced map ``grid``; every second one of the stage shifts its windows."""
-        mask, attention = shift_mask(grown(grid, self.cells), self.cells, self.mask_shift, x), None
+        mask, attention = shift_mask(padded_grid(grid, self.cells), self.cells, self.mask_shift, x), None
         for number, block in enumerate(self._behind(), self.first):
             shift, keep_apart = (self.shift, mask) if number % 2 else (Grid(0, 0), None)
             x, attention = run_block(block, x, grid, self.cells, shift, keep_apart, **kwargs)
@@ -174,7 +174,7 @@ def run_block(
 
     As in Mask2Former's Swin the normed map is padded with zeros before it is shifted.
     """
-    whole = grown(grid, window)
+    whole = padded_grid(grid, window)
     y = block.layernorm_before(x).unflatten(1, grid)
     if whole != grid:
         y = F.pad(y, (0, 0, 0, whole.w - grid.w, 0, whole.h - grid.h))

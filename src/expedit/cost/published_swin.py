@@ -12,7 +12,7 @@ from itertools import accumulate
 from ..core import Grid
 from ..methods import Expedit
 from ..models.mask2former import Architecture
-from ..operators.windows import grown
+from ..operators.windows import padded_grid
 
 NORM = 5
 """Operations per element of a LayerNorm."""
@@ -45,9 +45,9 @@ def _stage(net: Architecture, grid: Grid, c: int, depth: int, method: Expedit | 
     window = Grid(net.window, net.window)
     if method is None:
         return depth * _block(net, grid, c, window)
-    reduced, cells, tokens = behind - method.alpha, Grid(*method.grid), grown(grid, window).length
+    reduced, cells, tokens = behind - method.alpha, Grid(*method.grid), padded_grid(grid, window).length
     lattice = Grid(
-        *(side // whole * part for side, whole, part in zip(grown(grid, window), window, cells, strict=True))
+        *(side // whole * part for side, whole, part in zip(padded_grid(grid, window), window, cells, strict=True))
     )
     # first centres; a distance and an aggregation per iteration; distances of the way back and the mixing
     sandwich = tokens * c + (2 * method.iterations + 2) * tokens * cells.length * c
@@ -56,5 +56,5 @@ def _stage(net: Architecture, grid: Grid, c: int, depth: int, method: Expedit | 
 
 def _block(net: Architecture, grid: Grid, c: int, window: Grid) -> int:
     """Projections and attention on whole windows; the MLP and two norms on the map itself."""
-    whole, hidden = grown(grid, window).length, int(net.mlp_ratio * c)
+    whole, hidden = padded_grid(grid, window).length, int(net.mlp_ratio * c)
     return 4 * whole * c**2 + 2 * whole * window.length * c + 2 * grid.length * c * hidden + 2 * NORM * grid.length * c

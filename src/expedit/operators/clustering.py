@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..core.tokens import Grid, to_map, to_tokens
 from .similarity import full_precision
-from .tiling import Tables, Tiling, pick, tables
+from .tiling import Tables, Tiling, gather_shared, tables
 
 
 def cluster(x: Tensor, grid: Grid, cells: Grid, iterations: int, neighbourhood: int, temperature: float) -> Tensor:
@@ -43,7 +43,7 @@ def cluster(x: Tensor, grid: Grid, cells: Grid, iterations: int, neighbourhood: 
         tiling = tiling.whole()
     at = Tables(*tables(*tiling.h, *tiling.w, x.device))
     with full_precision(x.device):
-        tiled = pick(x, at.tokens).flatten(0, 1)
+        tiled = gather_shared(x, at.tokens).flatten(0, 1)
         products = None if direct else tiling.products(tiled, at)
         mean = _mean(_by_chunk(at.pooled.expand(len(x), -1, -1, -1), at))
         for _ in range(iterations):
@@ -63,13 +63,13 @@ def _mean(share: Tensor) -> Tensor:
 def _by_chunk(share: Tensor, at: Tables) -> Tensor:
     """From ``(b, tiles, p, overlaps * s)`` to ``(b * chunks, overlaps * p, s)``, zero where there is no such tile."""
     rows = share.unflatten(3, (at.visitors.shape[1], -1)).flatten(1, 3)
-    return pick(F.pad(rows, (0, 0, 0, 1)), at.visitors).flatten(2, 3).flatten(0, 1)
+    return gather_shared(F.pad(rows, (0, 0, 0, 1)), at.visitors).flatten(2, 3).flatten(0, 1)
 
 
 def _by_tile(value: Tensor, at: Tables) -> Tensor:
     """From ``(b * chunks, overlaps * p, s)`` to ``(b, tiles, p, overlaps * s)``."""
     rows = value.unflatten(0, (-1, len(at.visitors))).flatten(1, 2)
-    return pick(rows, at.used).flatten(3)
+    return gather_shared(rows, at.used).flatten(3)
 
 
 def _add_up(given: Tensor, at: Tables) -> Tensor:

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from ..core.tokens import Grid
 
 
-def pick(rows: Tensor, place: Tensor) -> Tensor:
+def gather_shared(rows: Tensor, place: Tensor) -> Tensor:
     """``rows`` ``(b, n, c)`` at ``place`` (any shape): ``(b, *place, c)``."""
     return rows.index_select(1, place.flatten()).unflatten(1, place.shape)
 
@@ -150,7 +150,7 @@ class Tiling(NamedTuple):
                 near[-down, -right] = F.pad(pairs.mT, (0, 0, 0, 0, ahead, 0))
         maps = [near[offset].unflatten(0, (-1, len(at.tokens))).flatten(1, 2) for offset in self.offsets]
         rows = torch.cat([*maps, torch.zeros_like(maps[0][:, :1])], 1)
-        return pick(rows, at.pairs).flatten(4, 5).flatten(2, 3).flatten(0, 1)
+        return gather_shared(rows, at.pairs).flatten(4, 5).flatten(2, 3).flatten(0, 1)
 
 
 class Tables(NamedTuple):

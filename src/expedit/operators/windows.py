@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from ..core.tokens import Grid
 
 
-def grown(grid: Grid, window: Grid) -> Grid:
+def padded_grid(grid: Grid, window: Grid) -> Grid:
     """The smallest lattice of whole windows that holds ``grid``."""
     return Grid(grid.h + -grid.h % window.h, grid.w + -grid.w % window.w)
 
@@ -16,7 +16,7 @@ def grown(grid: Grid, window: Grid) -> Grid:
 def partition(tokens: Tensor, grid: Grid, window: Grid) -> Tensor:
     """``(b, grid.length, c) -> (b * windows, window.length, c)``; zeros pad the right and the bottom."""
     lattice = tokens.unflatten(1, grid)
-    whole = grown(grid, window)
+    whole = padded_grid(grid, window)
     if whole != grid:
         lattice = F.pad(lattice, (0, 0, 0, whole.w - grid.w, 0, whole.h - grid.h))
     windows = lattice.unflatten(2, (-1, window.w)).unflatten(1, (-1, window.h))
@@ -25,7 +25,7 @@ def partition(tokens: Tensor, grid: Grid, window: Grid) -> Tensor:
 
 def merge(windows: Tensor, grid: Grid, window: Grid) -> Tensor:
     """Inverse of ``partition``: ``(b * windows, window.length, c) -> (b, grid.length, c)``, padding cut off."""
-    whole = grown(grid, window)
+    whole = padded_grid(grid, window)
     tokens = windows.unflatten(0, (-1, whole.h // window.h, whole.w // window.w)).unflatten(3, window)
     lattice = tokens.transpose(2, 3).flatten(3, 4).flatten(1, 2)
     return lattice[:, : grid.h, : grid.w].flatten(1, 2)
