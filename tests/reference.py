@@ -65,7 +65,7 @@ def evit(x, score, keep_rate, fuse):
 
 
 def tome(y, ratio):
-    """(N, c) normed sequence with the class token first: merged sequence and the un-merge index, spec (e)."""
+    """(N, c) normed sequence with the class token first: merged sequence, in order, and the un-merge index."""
     n = len(y)
     r = min(int(n * ratio), (n - 1) // 2)
     unit = y / y.norm(dim=1, keepdim=True).clamp_min(1e-8)
@@ -79,9 +79,9 @@ def tome(y, ratio):
     members = {b: [b] for b in targets}
     for a in merged:
         members[targets[-best[a][1]]].append(a)
-    small = [y[a] for a in stays] + [y[members[b]].mean(0) for b in targets]
-    place = {a: k for k, a in enumerate(stays)}
-    place |= {m: len(stays) + k for k, b in enumerate(targets) for m in members[b]}
+    left = sorted([*stays, *targets])
+    small = [y[members.get(i, [i])].mean(0) for i in left]
+    place = {i: left.index(i) for i in left} | {m: left.index(b) for b in targets for m in members[b]}
     return torch.stack(small), torch.tensor([place[i] for i in range(n)])
 
 

@@ -13,6 +13,7 @@ from expedit.methods.evit import Attentive, EViT
 from expedit.methods.pool import Averages
 from expedit.methods.tome import Merged
 from expedit.operators.clustering import cluster
+from expedit.operators.matching import descending
 from expedit.operators.similarity import nearest, reading_weights
 from expedit.operators.tiling import Axis, Tiling, _kept_tables, tables
 from expedit.operators.windows import merge, partition
@@ -133,6 +134,13 @@ def test_tome_equals_the_literal_loops(ratio, n):
         want, place = reference.tome(torch.cat((cls[None], x[image])), ratio)
         assert torch.allclose(small[image], want[1:], atol=1e-5)
         assert torch.equal(token_map.index[image, :, 0], place[1:] - 1)
+
+
+@pytest.mark.parametrize(
+    "score", [torch.zeros(2, 9), torch.rand(2, 50), torch.rand(2, 300).mul(5).round().div(5), -torch.rand(1, 7) * 1e-6]
+)
+def test_descending_is_the_stable_sort(score):
+    assert torch.equal(descending(score), score.argsort(dim=1, descending=True, stable=True))
 
 
 @pytest.mark.parametrize("hashes", [4, 24, 32])

@@ -1,7 +1,7 @@
 """EViT: keep the tokens the class token attends to, fuse the others into one.
 
 Liang et al., "Not All Patches are What You Need: Expediting Vision Transformers via Token Reorganizations",
-ICLR 2022, with the nearest-kept-token read-back of the Expedit paper's comparison (spec d).
+ICLR 2022, with the nearest-kept-token read-back of the Expedit paper's comparison.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ..core import FEATURES, Anatomy, Cut, Grid, Guide, Method, Span, TokenMap, 
 from ..core.checks import integer, number
 from ..core.tokens import take
 from ..operators.lattice import identity
+from ..operators.matching import descending
 from ..operators.similarity import nearest, reading_weights
 
 
@@ -62,12 +63,9 @@ class EViT(Method):
 class Attentive:
     """Reducer: the most attended tokens in descending order, then the fused one."""
 
-    settings: EViT
+    guide: ClassVar[Guide] = "cls_attention"
 
-    @property
-    def guide(self) -> Guide:
-        """Attention of the class token, averaged over the heads."""
-        return "cls_attention"
+    settings: EViT
 
     def __call__(self, x: Tensor, guide: Tensor, grid: Grid | None) -> tuple[Tensor, TokenMap]:
         """``x`` ``(b, n, c)``, scores ``guide`` ``(b, n)`` to ``(b, keep + fuse, c)``, each sample on its own."""
@@ -77,7 +75,7 @@ class Attentive:
             return x, identity(x, grid)
         if s.top_k > keep:
             raise ValueError(f"evit: top_k ({s.top_k}) is larger than the {keep} tokens that are kept")
-        score, order = guide.sort(dim=1, descending=True, stable=True)
+        order = descending(guide)
         ordered = take(x, order)
         kept, dropped = ordered[:, :keep], ordered[:, keep:]
         index, weight = self._read(kept, dropped)
@@ -85,7 +83,7 @@ class Attentive:
         index = torch.zeros_like(index).scatter(1, place, index)
         weight = None if weight is None else torch.zeros_like(weight).scatter(1, place, weight)
         if s.fuse:
-            fused = (dropped * score[:, keep:, None].to(x.dtype)).sum(1, keepdim=True)
+            fused = (dropped * guide.gather(1, order[:, keep:])[:, :, None].to(x.dtype)).sum(1, keepdim=True)
             kept = torch.cat((kept, fused), 1)
         return kept, TokenMap(index, weight, kept.shape[1], None)
 

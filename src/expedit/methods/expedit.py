@@ -76,13 +76,10 @@ class Clusters:
         nominal: token lattice of the network's own image size; smaller images keep what they have (``core.lattice``).
     """
 
+    guide: ClassVar[Guide] = "tokens"
+
     settings: Expedit
     nominal: Grid | None = None
-
-    @property
-    def guide(self) -> Guide:
-        """The raw residual stream is clustered."""
-        return "tokens"
 
     def __call__(self, x: Tensor, guide: Tensor, grid: Grid | None) -> tuple[Tensor, TokenMap]:
         """``(b, n, c)`` on ``grid`` to ``(b, h * w, c)``; ValueError where the clusters do not fit the lattice."""

@@ -48,13 +48,10 @@ class Averages:
         nominal: as in Expedit's reducer.
     """
 
+    guide: ClassVar[Guide] = "tokens"
+
     grid: tuple[int, int]
     nominal: Grid | None = None
-
-    @property
-    def guide(self) -> Guide:
-        """Positions alone decide."""
-        return "tokens"
 
     def __call__(self, x: Tensor, guide: Tensor, grid: Grid | None) -> tuple[Tensor, TokenMap]:
         """``(b, n, c)`` on ``grid`` to ``(b, h * w, c)``; ValueError where the cells do not fit the lattice."""

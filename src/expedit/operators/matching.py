@@ -1,0 +1,53 @@
+"""Bipartite matching: which tokens join which, and the map that follows. Counts are static, ties follow the order."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..core.tokens import TokenMap
+from .similarity import full_precision
+
+
+def most_similar(sources: Tensor, destinations: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine to the most similar destination and its number: ``(b, s, c)``, ``(b, d, c)`` -> ``(b, s)`` twice."""
+    sources, destinations = sources.float(), destinations.float()
+    with full_precision(sources.device):
+        products = torch.bmm(sources, destinations.mT)
+    best, target = (products * _inverse_length(destinations)[:, None]).max(2)
+    return best * _inverse_length(sources), target
+
+
+def _inverse_length(x: Tensor) -> Tensor:
+    """Scales products and not tokens: there are fewer of them than of values."""
+    return 1 / x.norm(dim=2).clamp(min=1e-8)
+
+
+def joined(score: Tensor, target: Tensor, r: int, sources: Tensor, destinations: Tensor) -> TokenMap:
+    """The map in which the ``r`` sources of the largest score join their destination; who is left keeps the order.
+
+    Args:
+        score: ``(b, s)``, as ``descending`` takes it.
+        target: ``(b, s)`` int64, the destination of every source, a number below d.
+        r: sources that join; several may join one destination.
+        sources: ``(s,)`` places in the sequence of n tokens.
+        destinations: ``(d,)`` the other places.
+    """
+    goes = torch.zeros_like(target, dtype=torch.bool).scatter(1, descending(score)[:, :r], True)
+    root = torch.where(goes, destinations[target], sources)
+    in_order = torch.cat((sources, destinations)).argsort()
+    stays = torch.cat((~goes, goes.new_ones(score.shape[0], destinations.shape[0])), 1)[:, in_order]
+    root = torch.cat((root, destinations.expand(score.shape[0], -1)), 1)[:, in_order]
+    place = stays.cumsum(1) - 1
+    return TokenMap(place.gather(1, root)[:, :, None], None, in_order.shape[0] - r, None)
+
+
+def descending(score: Tensor) -> Tensor:
+    """Places ``(b, n)`` that sort scores ``(b, n)`` in [-1, 1] in descending order, equal ones by place.
+
+    Neither a top-k, which leaves ties to the device, nor a stable sort, which ONNX lacks: scores become integers, exact
+    above 1e-7 and in steps of 1e-14 below, with the place as their last digit.
+    """
+    n = score.shape[1]
+    scaled = (score.float() * 2.0 ** (61 - n.bit_length())).long()
+    return (scaled * n + torch.arange(n - 1, -1, -1, device=score.device)).sort(dim=1, descending=True).indices
