@@ -1,3 +1,6 @@
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
@@ -5,8 +8,22 @@ from torch import nn
 
 import expedit
 from expedit import EViT, Expedit, Pool, accelerate
-from expedit.core import LOGITS, Anatomy, Around, Attend, Grid, Plan, Span, Step, Stream, attn, drive, mlp
-from expedit.core.engine import without_guide
+from expedit.core import (
+    LOGITS,
+    Anatomy,
+    Around,
+    Attend,
+    Grid,
+    Plan,
+    Span,
+    Step,
+    Stream,
+    TokenMap,
+    attn,
+    drive,
+    mlp,
+    without_guide,
+)
 from expedit.data.toy import Toy
 from expedit.methods.evit import Attentive
 from expedit.methods.pool import Averages
@@ -129,7 +146,7 @@ def test_an_image_smaller_than_the_grid_keeps_its_tokens_along_that_axis(method)
 
 
 def test_models_without_a_backbone_and_twice_accelerated_ones():
-    with pytest.raises(ValueError, match="expected exactly one supported backbone"):
+    with pytest.raises(ValueError, match=r"expected a supported backbone \(.*SwinModel.*\) in Linear, got none"):
         accelerate(nn.Linear(2, 2), Pool())
     fast = accelerate(ViT(**SIZES), Pool(alpha=1, grid=(3, 4)))
     with pytest.raises(ValueError, match="accelerated already"):
@@ -166,6 +183,108 @@ def test_spans_inside_one_another_and_one_after_the_other():
     assert sorted(plan.spans) == [0, 2, 3]
 
 
+def test_one_of_several_backbones():
+    method = Pool(alpha=1, grid=(3, 4))
+    both = nn.ModuleDict({"near": ViT(**SIZES), "far": ViT(**SIZES)})
+    with pytest.raises(ValueError, match="several backbones: give one of 'near', 'far' as where="):
+        accelerate(both, method)
+    with pytest.raises(ValueError, match="in ModuleDict at 'here', got none"):
+        accelerate(both, method, where="here")
+    fast = accelerate(both, method, where="far")
+    assert fast["far"].plan.spans
+    assert not fast["near"].plan.spans
+
+
+def test_a_subclass_of_a_backbone_is_one():
+    class Mine(ViT):
+        pass
+
+    assert type(accelerate(Mine(**SIZES), Pool(alpha=1, grid=(3, 4)))) is Mine
+
+
+class Positions(NamedTuple):
+    """A companion of tokens that is averaged like them."""
+
+    place: torch.Tensor
+
+    def down(self, token_map, grid):
+        return Positions(token_map.down(self.place))
+
+
+@pytest.mark.parametrize("position", [1, 2])
+def test_companions_reach_branches_inside_a_span(position):
+    """The branch sees those of the tokens it is given, and the span gives the others back."""
+    seen = []
+
+    def branch(y, context):
+        seen.append(context)
+        return torch.zeros_like(y), None
+
+    x, place = torch.randn(2, 1 + 48, 5), torch.randn(2, 48, 3)
+    plan = Plan.of([Span(POOL, position, 3)], NET)
+    stream, _ = drive([Step(nn.Identity(), branch)] * 4, Stream(x, 1, Grid(6, 8), {"at": Positions(place)}), plan)
+    _, token_map = POOL(place, place, Grid(6, 8))
+    for step, context in enumerate(seen):
+        inside = position <= step < 3
+        assert context.grid == (Grid(2, 2) if inside else Grid(6, 8))
+        assert torch.equal(context.side["at"].place, token_map.down(place) if inside else place)
+    assert torch.equal(stream.side["at"].place, place)
+
+
+def test_companions_reach_attentions_that_are_cut_around():
+    seen = []
+
+    def branch(y, context):
+        seen.append(context)
+        return torch.zeros_like(y), None
+
+    x, place = torch.randn(2, 1 + 48, 5), torch.randn(2, 48, 3)
+    plan = Plan.of([Around(POOL, 0)], NET)
+    drive([Step(nn.Identity(), branch)] * 2, Stream(x, 1, Grid(6, 8), {"at": Positions(place)}), plan)
+    assert [len(context.side["at"].place[0]) for context in seen] == [4, 48]
+    assert [context.grid for context in seen] == [Grid(2, 2), Grid(6, 8)]
+
+
+def test_a_difference_is_read_back():
+    """With delta what the span did not change stays, to the digit."""
+
+    def branch(y, context):
+        return torch.full_like(y, 0.5), None
+
+    x = torch.randn(2, 1 + 48, 5)
+    for delta in (True, False):
+        plan = Plan.of([Span(POOL, 1, 3, delta)], NET)
+        stream, _ = drive([Step(nn.Identity(), branch)] * 4, Stream(x, 1, Grid(6, 8)), plan)
+        assert torch.allclose(stream.x, x + 2, atol=1e-5) == delta
+    with pytest.raises(ValueError, match="a difference is read back on the residual stream"):
+        Plan.of([Span(POOL, 1, LOGITS, True)], NET)
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Reducer: tokens 2 i and 2 i + 1 become one that stands for both."""
+
+    guide = "tokens"
+
+    def __call__(self, x, guide, grid):
+        b, n = x.shape[:2]
+        index = (torch.arange(n) // 2).expand(b, n)[:, :, None]
+        return x[:, ::2], TokenMap(index, None, n // 2, None, torch.full((b, n // 2), 2.0))
+
+
+@pytest.mark.parametrize(
+    "cuts", [[Span(Twins(), 0, 6)], [Span(Twins(), 0, 6), Span(Twins(), 2, 4)], [Around(Twins(), 2)]]
+)
+@torch.inference_mode()
+def test_a_token_that_stands_for_equal_ones_is_attended_to_like_all_of_them(cuts):
+    vit = ViT(**SIZES).eval()
+    tokens = torch.randn(2, 12, 1, 32).expand(-1, -1, 4, -1).flatten(1, 2)
+    stream = Stream(torch.cat((torch.randn(2, 1, 32), tokens), 1), 1, Grid(6, 8))
+    want, _ = drive(vit.steps(), stream, Plan())
+    got, _ = drive(vit.steps(), stream, Plan.of(cuts, NET))
+    assert torch.allclose(got.restored(LOGITS).x, want.x, atol=1e-5)
+
+
 def test_companions_travel_with_the_tokens():
     seen = []
     step = Step(nn.Identity(), without_guide(torch.zeros_like))
@@ -178,9 +297,9 @@ def test_companions_travel_with_the_tokens():
 
     x, side = torch.randn(2, 1 + 48, 5), torch.randn(2, 48, 3)
     plan = Plan.of([Span(Spy((3, 4)), 1, 3)], NET)
-    stream, tapped = drive([step] * 4, Stream(x, 1, Grid(6, 8), {"rope": side}), plan, frozenset((1, 2, 4)))
+    stream, tapped = drive([step] * 4, Stream(x, 1, Grid(6, 8), {"rope": Positions(side)}), plan, frozenset((1, 2, 4)))
     assert stream.grid == Grid(6, 8)
-    assert torch.equal(stream.side["rope"], side)
+    assert torch.equal(stream.side["rope"].place, side)
     assert torch.equal(tapped[1].x, x)
     small = seen[0].down(side)
     assert small.shape == (2, 12, 3)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 from inspect import signature
 from itertools import chain
-from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from .backbones import ADAPTERS
+from .backbones import ADAPTERS, Adapter
 from .core import Method, Plan
 from .spec import parse
 
@@ -27,6 +26,7 @@ def accelerate(
     *,
     dtype: torch.dtype | str | None = None,
     compile: bool = False,
+    where: str | None = None,
     **options: Any,
 ) -> Model:
     """A new model of the same type that runs ``method`` and shares every parameter and buffer with ``model``.
@@ -35,6 +35,7 @@ def accelerate(
         model: a supported backbone or any module that contains exactly one.
         method: a method object or its spec string, such as ``"expedit(alpha=10, grid=(28, 28))"``.
         dtype, compile: as in ``optimized``.
+        where: path of the backbone inside ``model``, such as ``"encoder"``; only needed where there are several.
         **options: of the backbone's adapter. Swin: ``official_shift_mask`` and ``official_padding``, both off by
             default; published rows were measured with both on.
 
@@ -49,22 +50,17 @@ def accelerate(
             "image anew; run it without compile"
         )
     twin = share(model, dtype)
-    path, adapter = find_backbone(twin)
+    path, adapter = find_backbone(twin, where)
     backbone = twin.get_submodule(path)
     if adapter.plan(backbone) != Plan():
         raise ValueError("this model is accelerated already; call accelerate() on the original model")
     net = adapter.anatomy(backbone)
-    accepted = list(signature(adapter.install).parameters)[2:]
+    accepted = list(signature(adapter.install).parameters)[3:]
     if unknown := [option for option in options if option not in accepted]:
         raise ValueError(
             f"{type(backbone).__name__}: unknown option {', '.join(unknown)}; accepted: {', '.join(accepted) or 'none'}"
         )
-    installed = adapter.install(backbone, Plan.of(method.cuts(net), net), **options)
-    if path:
-        parent, _, name = path.rpartition(".")
-        setattr(twin.get_submodule(parent), name, installed)
-    else:
-        twin = installed
+    adapter.install(twin, path, Plan.of(method.cuts(net), net), **options)
     return _compiled(twin, compile)
 
 
@@ -108,16 +104,25 @@ def _in_dtype(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     return nn.Parameter(changed, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else changed
 
 
-def find_backbone(model: nn.Module) -> tuple[str, ModuleType]:
-    """Path and adapter of the one supported backbone inside ``model``; ValueError if there is none or several."""
-    found = [
-        (path, ADAPTERS[name])
-        for path, module in model.named_modules()
-        if (name := f"{type(module).__module__}.{type(module).__qualname__}") in ADAPTERS
-    ]
-    if len(found) != 1:
-        kinds = ", ".join(ADAPTERS)
-        raise ValueError(
-            f"expected exactly one supported backbone ({kinds}) in {type(model).__name__}, got {len(found)}"
-        )
-    return found[0]
+def find_backbone(model: nn.Module, where: str | None = None) -> tuple[str, Adapter]:
+    """Path and adapter of the one supported backbone inside ``model``; ValueError if there is none or several.
+
+    Args:
+        where: path of the one that is meant, where there are several.
+    """
+    found = {path: adapter for path, module in model.named_modules() if (adapter := adapter_of(module))}
+    if where is not None:
+        found = {path: adapter for path, adapter in found.items() if path == where}
+    if len(found) == 1:
+        return next(iter(found.items()))
+    place = type(model).__name__ if where is None else f"{type(model).__name__} at {where!r}"
+    if found:
+        raise ValueError(f"{place} has several backbones: give one of {', '.join(map(repr, found))} as where=")
+    kinds = ", ".join(name.rpartition(".")[2] for name in ADAPTERS)
+    raise ValueError(f"expected a supported backbone ({kinds}) in {place}, got none")
+
+
+def adapter_of(module: nn.Module) -> Adapter | None:
+    """The adapter for the class of ``module`` or for one that it derives from."""
+    names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(module).__mro__)
+    return next((ADAPTERS[name] for name in names if name in ADAPTERS), None)

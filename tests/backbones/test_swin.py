@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import expedit
-from expedit.backbones import swin
+from expedit.backbones.swin import Swin
 from expedit.backbones.swin_blocks import shift_mask
 from expedit.core import Grid, Plan, Span, attn
 from expedit.models.detectron2 import official_name
@@ -148,10 +148,10 @@ def test_a_reducer_can_be_exchanged():
     fast = expedit.accelerate(small_swin(), "expedit(alpha=5, grid=(4, 4), top_k=6)")
     with pytest.raises(ValueError, match="accelerated already"):
         expedit.accelerate(fast, "pool(alpha=5, grid=(4, 4))")
-    span = Span(swin.plan(fast.swin).spans[10].reducer, 10, 16)
-    swin.install(fast.swin, Plan({10: span}))
-    assert swin.plan(fast.swin).spans == {10: span}
-    assert len(swin.branches(fast.swin)) == 10
+    span = Span(Swin().plan(fast.swin).spans[10].reducer, 10, 16)
+    Swin().exchange(fast.swin, Plan({10: span}))
+    assert Swin().plan(fast.swin).spans == {10: span}
+    assert len(Swin().branches(fast.swin)) == 10
 
 
 @pytest.mark.parametrize(
@@ -171,21 +171,21 @@ def test_what_does_not_fit_is_refused(spec, message):
 
 def test_spans_that_end_elsewhere_and_unknown_options_are_refused():
     model = small_swin()
-    net = swin.anatomy(model.swin)
+    net = Swin().anatomy(model.swin)
     reducer = expedit.Pool(alpha=5, grid=(4, 4)).cuts(net)[0].reducer
     for start, stop, message in [(attn(5), attn(9), "ends with its stage"), (attn(5) + 1, attn(8), "inside block 5")]:
         with pytest.raises(ValueError, match=message):
-            swin.install(model.swin, Plan.of([Span(reducer, start, stop)], net))
+            Swin().install(model, "swin", Plan.of([Span(reducer, start, stop)], net))
     two = [Span(reducer, attn(0), attn(2)), Span(reducer, attn(5), attn(8))]
     with pytest.raises(ValueError, match="one span, got 2"):
-        swin.install(model.swin, Plan.of(two, net))
+        Swin().install(model, "swin", Plan.of(two, net))
     with pytest.raises(ValueError, match="unknown option colour"):
         expedit.accelerate(model, "pool(alpha=5, grid=(4, 4))", colour=1)
 
 
 def test_a_reducer_that_leaves_the_lattice_is_refused():
     model = small_swin()
-    net = swin.anatomy(model.swin)
+    net = Swin().anatomy(model.swin)
 
     class Halves:
         guide = "tokens"
@@ -195,7 +195,7 @@ def test_a_reducer_that_leaves_the_lattice_is_refused():
             return small, replace(token_map, grid=None)
 
     with pytest.raises(ValueError, match="takes tokens off the lattice"):
-        swin.install(model.swin, Plan.of([Span(Halves(), attn(5), attn(8))], net))
+        Swin().install(model, "swin", Plan.of([Span(Halves(), attn(5), attn(8))], net))
 
 
 def test_windows_round_trip():

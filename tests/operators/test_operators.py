@@ -194,11 +194,11 @@ def test_weighted_down_is_the_weighted_mean_of_the_readers():
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("prefix", [0, 2])
-def test_a_map_behind_a_prefix_leaves_it_alone(weighted, prefix):
+def test_a_map_after_a_prefix_leaves_it_alone(weighted, prefix):
     index = torch.randint(9, (2, 7, 3 if weighted else 1))
     token_map = TokenMap(index, torch.rand(index.shape) if weighted else None, 9)
     own, small = torch.randn(2, prefix, 4), torch.randn(2, 9, 4)
-    got = token_map.behind(prefix).up(torch.cat((own, small), 1))
+    got = token_map.after(prefix).up(torch.cat((own, small), 1))
     torch.testing.assert_close(got, torch.cat((own, token_map.up(small)), 1))
 
 

@@ -1,19 +1,13 @@
-"""One adapter per backbone family; each knows no method and at most one third-party model library.
+"""One adapter per family of backbones; it knows no method and at most one third-party model library."""
 
-An adapter is a module with five functions: ``anatomy(backbone)`` tells what methods may know, ``install(backbone,
-plan, **options)`` returns the backbone with the cuts of ``plan``, ``plan(backbone)`` tells the cuts it has,
-``branches(backbone)`` lists the modules whose inputs count as tokens, and ``owner(backbone, owners, image)`` lays the
-clusters that reducers made out over the picture.
-"""
+from .base import Adapter
+from .swin import Swin
+from .vit import PlainViT
 
-from types import ModuleType
-
-from . import swin, vit
-
-ADAPTERS: dict[str, ModuleType] = {
-    "expedit.models.vit.ViT": vit,
-    "transformers.models.swin.modeling_swin.SwinModel": swin,
+ADAPTERS: dict[str, Adapter] = {
+    "expedit.models.vit.ViT": PlainViT(),
+    "transformers.models.swin.modeling_swin.SwinModel": Swin(),
 }
-"""Adapter by the full name of the backbone's class, so that looking for one imports no model library."""
+"""Adapter by the full name of the backbone's class or of one it derives from: looking for one imports no library."""
 
-__all__ = ["ADAPTERS"]
+__all__ = ["ADAPTERS", "Adapter"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core import Grid, Span, TokenMap
+from ..core import Context, Grid, Plan, Span, Step, Stream, TokenMap, drive, without_guide
 from ..operators.windows import merge, padded_grid, partition
 
 
@@ -25,7 +25,7 @@ class ReducedBlocks(nn.ModuleList):
         span: the cut; its reducer takes windows ``(b * windows, window.length, c)``.
         window: side lengths of a window.
         cells: those of a reduced one.
-        official_shift_mask, official_padding: see ``swin.install``.
+        official_shift_mask, official_padding: see ``Swin.install``.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ReducedBlocks(nn.ModuleList):
         self.shift = Grid(cells.h // 2, cells.w // 2)
         self.mask_shift = Grid(window.h // 2, window.w // 2) if official_shift_mask else self.shift
         self.official_padding = official_padding
-        for block in self._behind():
+        for block in self._after():
             bias = block.attention.relative_position_bias
             block.attention.relative_position_bias = ResizedBias(bias.relative_position_bias_table, window, cells)
 
@@ -55,7 +55,7 @@ class ReducedBlocks(nn.ModuleList):
     def reduced(
         self, x: Tensor, input_dimensions: tuple[int, int], always_partition: bool = True, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
-        """Reduce every window, run the blocks behind the cut, read all tokens back. Windows stay batch items.
+        """Reduce every window, run the blocks after the cut, read all tokens back. Windows stay batch items.
 
         Args:
             x: ``(b, h * w, c)``.
@@ -127,16 +127,54 @@ class ReducedBlocks(nn.ModuleList):
             bands.append(torch.cat([piece.up(part) for part, piece in zip(columns, band, strict=True)], 2))
         return torch.cat(bands, 1)
 
-    def _behind(self) -> list[Any]:
+    def _after(self) -> list[Any]:
+        """The blocks after the cut."""
         return list(self.children())[self.first :]
 
     def _run(self, x: Tensor, grid: Grid, kwargs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-        """All blocks behind the cut on the reduced map ``grid``; every second one of the stage shifts its windows."""
-        mask, attention = shift_mask(padded_grid(grid, self.cells), self.cells, self.mask_shift, x), None
-        for number, block in enumerate(self._behind(), self.first):
-            shift, keep_apart = (self.shift, mask) if number % 2 else (Grid(0, 0), None)
-            x, attention = run_block(block, x, grid, self.cells, shift, keep_apart, **kwargs)
-        return x, attention
+        """All blocks after the cut on the reduced map ``grid``; every second one of the stage shifts its windows."""
+        mask = shift_mask(padded_grid(grid, self.cells), self.cells, self.mask_shift, x)
+        windows = [
+            ShiftedWindows(block.attention, self.cells, self.shift, mask, kwargs)
+            if number % 2
+            else ShiftedWindows(block.attention, self.cells, Grid(0, 0), None, kwargs)
+            for number, block in enumerate(self._after(), self.first)
+        ]
+        steps = [
+            step
+            for block, attend in zip(self._after(), windows, strict=True)
+            for step in (Step(block.layernorm_before, attend), Step(block.layernorm_after, without_guide(block.mlp)))
+        ]
+        stream, _ = drive(steps, Stream(x, prefix=0, grid=grid), Plan())
+        return stream.x, windows[-1].weights
+
+
+class ShiftedWindows:
+    """Branch: the library's attention in windows and with a shift of our own.
+
+    As in Mask2Former's Swin the normed map is padded with zeros before it is shifted.
+    """
+
+    def __init__(self, theirs: Any, window: Grid, shift: Grid, mask: Tensor | None, kwargs: dict[str, Any]) -> None:
+        self.theirs, self.window, self.shift, self.mask, self.kwargs = theirs, window, shift, mask, kwargs
+        self.weights: Tensor | None = None
+
+    def __call__(self, y: Tensor, context: Context) -> tuple[Tensor, None]:
+        """``(b, n, c) -> (b, n, c)``; what the library says of the attention weights is kept."""
+        assert context.grid is not None, "a reduced window stays a lattice"
+        grid, shift = context.grid, self.shift
+        whole = padded_grid(grid, self.window)
+        lattice = y.unflatten(1, grid)
+        if whole != grid:
+            lattice = F.pad(lattice, (0, 0, 0, whole.w - grid.w, 0, whole.h - grid.h))
+        if any(shift):
+            lattice = lattice.roll((-shift.h, -shift.w), (1, 2))
+        windows = partition(lattice.flatten(1, 2), whole, self.window)
+        windows, self.weights = self.theirs(windows, self.mask, **self.kwargs)
+        lattice = merge(windows, whole, self.window).unflatten(1, whole)
+        if any(shift):
+            lattice = lattice.roll((shift.h, shift.w), (1, 2))
+        return lattice[:, : grid.h, : grid.w].flatten(1, 2), None
 
 
 class Piece(NamedTuple):
@@ -165,27 +203,6 @@ def _lengths(side: int, window: int) -> list[int]:
     """Stretch of whole windows and the rest, as far as there are any."""
     rest = side % window
     return [length for length in (side - rest, rest) if length]
-
-
-def run_block(
-    block: Any, x: Tensor, grid: Grid, window: Grid, shift: Grid, mask: Tensor | None, **kwargs: Any
-) -> tuple[Tensor, Tensor | None]:
-    """One block of the library on ``(b, grid.length, c)`` with a window and a shift of our own.
-
-    As in Mask2Former's Swin the normed map is padded with zeros before it is shifted.
-    """
-    whole = padded_grid(grid, window)
-    y = block.layernorm_before(x).unflatten(1, grid)
-    if whole != grid:
-        y = F.pad(y, (0, 0, 0, whole.w - grid.w, 0, whole.h - grid.h))
-    if any(shift):
-        y = y.roll((-shift.h, -shift.w), (1, 2))
-    windows, attention = block.attention(partition(y.flatten(1, 2), whole, window), mask, **kwargs)
-    y = merge(windows, whole, window).unflatten(1, whole)
-    if any(shift):
-        y = y.roll((shift.h, shift.w), (1, 2))
-    x = x + y[:, : grid.h, : grid.w].flatten(1, 2)
-    return x + block.mlp(block.layernorm_after(x)), attention
 
 
 def shift_mask(grid: Grid, window: Grid, shift: Grid, like: Tensor) -> Tensor:

@@ -39,17 +39,25 @@ class Reducer(Protocol):
         """Reduce ``x`` ``(b, n, c)``; ``guide``: tokens or keys ``(b, n, c)``, or class attention ``(b, n)``."""
 
 
-Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""An attention kernel: ``q, k, v -> out``, all ``(b, heads, tokens, head_dim)``, ``q`` not scaled yet."""
+Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""An attention kernel: ``q, k, v, bias -> out``, ``(b, heads, tokens, head_dim)`` each, ``q`` not scaled yet.
+
+``bias`` is added to the attention logits and broadcasts to ``(b, heads, q, k)``; ``None`` adds nothing.
+"""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Run everything between two positions on the reduced tokens."""
+    """Run everything between two positions on the reduced tokens.
+
+    With ``delta`` the tokens at ``stop`` are those at ``start`` plus what the reduced ones changed by. It is only for
+    stops on the residual stream: a norm or a head changes more than there is to add to.
+    """
 
     reducer: Reducer
     start: int
     stop: int
+    delta: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,7 @@ class Anatomy:
         head_dim: width of one head.
         grid: token lattice of an image of the size the network was made for, where it has one.
         guides: what the attention steps can show a reducer.
+        lattice: why tokens must stay on a lattice and attention kernels cannot be replaced; empty where they may.
     """
 
     depth: int
@@ -90,6 +99,7 @@ class Anatomy:
     head_dim: int
     grid: Grid | None = None
     guides: frozenset[Guide] = frozenset(("tokens", "keys", "cls_attention"))
+    lattice: str = ""
 
 
 class Method:
@@ -123,9 +133,9 @@ class Plan:
     @staticmethod
     def of(cuts: Sequence[Cut], net: Anatomy) -> Plan:
         """Key ``cuts`` by position; ValueError where they do not fit ``net`` or one another."""
-        spans = _by_position({}, [cut for cut in cuts if isinstance(cut, Span)], net)
-        around = _by_position({}, [cut for cut in cuts if isinstance(cut, Around)], net)
-        attend = _by_position({}, [cut for cut in cuts if isinstance(cut, Attend)], net)
+        spans = _by_position([cut for cut in cuts if isinstance(cut, Span)], net)
+        around = _by_position([cut for cut in cuts if isinstance(cut, Around)], net)
+        attend = _by_position([cut for cut in cuts if isinstance(cut, Attend)], net)
         for step in attend:
             if step % 2:
                 raise ValueError(f"Attend: step {step} is an MLP, expected an attention step (an even one)")
@@ -151,7 +161,8 @@ class Plan:
 CutT = TypeVar("CutT", Span, Around, Attend)
 
 
-def _by_position(taken: dict[int, CutT], cuts: Sequence[CutT], net: Anatomy) -> dict[int, CutT]:
+def _by_position(cuts: Sequence[CutT], net: Anatomy) -> dict[int, CutT]:
+    taken: dict[int, CutT] = {}
     for cut in cuts:
         position = cut.start if isinstance(cut, Span) else cut.step
         if not 0 <= position < 2 * net.depth:
@@ -166,6 +177,8 @@ def _check_nesting(spans: Sequence[Span]) -> None:
     """Spans, sorted by start, nest like brackets: the stream undoes its reductions innermost first."""
     stops: list[int] = []
     for span in spans:
+        if span.delta and span.stop >= FEATURES:
+            raise ValueError("Span: a difference is read back on the residual stream; expected a stop at its end")
         if span.start >= span.stop:
             raise ValueError(f"Span: expected start < stop, got {span.start}..{span.stop}")
         while stops and stops[-1] <= span.start:

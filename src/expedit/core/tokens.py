@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch.nn import functional as F
 
 DENSE = 4
 """A map that reads at least every ``DENSE``-th reduced token is applied as a dense product."""
+
+SIZES = "sizes"
+"""Name of the companion ``Sizes`` in ``Stream.side``."""
 
 
 class Grid(NamedTuple):
@@ -35,12 +38,14 @@ class TokenMap:
         weight: ``(b, n, k)`` float, how much it reads of each; ``None`` means k == 1 and weight 1 (copy back).
         length: M, from shapes and settings, never from data.
         grid: lattice of the M tokens; ``None`` once they left it.
+        sizes: ``(b, m)`` float, how many tokens each reduced one stands for, where attention shall weight it so.
     """
 
     index: Tensor
     weight: Tensor | None
     length: int
     grid: Grid | None = None
+    sizes: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.index.dim() != 3:
@@ -57,7 +62,7 @@ class TokenMap:
         if y.shape[1] != self.length:
             raise ValueError(f"TokenMap.up: expected {self.length} reduced tokens, got {y.shape[1]}")
         if self.weight is None:
-            return take(y, self.index[:, :, 0])
+            return gather_tokens(y, self.index[:, :, 0])
         if DENSE * self.index.shape[2] >= self.length:
             return torch.bmm(self.matrix(y.dtype), y)
         weight = self.weight.flatten(0, 1).to(y.dtype)
@@ -87,7 +92,7 @@ class TokenMap:
 
     def _rows(self) -> Tensor:
         """``index`` into the reduced tokens of the whole batch laid end to end."""
-        first = torch.arange(len(self.index), device=self.index.device) * self.length
+        first = torch.arange(self.index.shape[0], device=self.index.device) * self.length
         return self.index + first[:, None, None]
 
     def matrix(self, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -97,8 +102,8 @@ class TokenMap:
         dense = weight.new_zeros(b, n, self.length)
         return dense.scatter_add(2, self.index, weight)
 
-    def behind(self, prefix: int) -> TokenMap:
-        """The same map behind ``prefix`` more tokens, each of which reads itself."""
+    def after(self, prefix: int) -> TokenMap:
+        """The same map after ``prefix`` more tokens, each of which reads itself."""
         b, _, k = self.index.shape
         own = torch.arange(prefix, device=self.index.device)[None, :, None].expand(b, prefix, k)
         weight = self.weight
@@ -114,13 +119,39 @@ class TokenMap:
         return self.index.gather(2, self.weight.argmax(2, keepdim=True))[:, :, 0]
 
 
+class Companion(Protocol):
+    """Something every reducible token has beside its channels; it follows the tokens through every reduction."""
+
+    def down(self, token_map: TokenMap, grid: Grid | None) -> Companion:
+        """The companion of the reduced tokens; ``grid`` is the lattice of those it has now."""
+
+
+Side = Mapping[str, Companion]
+
+
 class Opened(NamedTuple):
-    """A reduction that the stream still has to undo at position ``stop``; ``grid`` is the lattice to return to."""
+    """A reduction that the stream still has to undo.
+
+    Attributes:
+        map: how the tokens are read back.
+        stop: position at which.
+        grid, side: lattice and companions to return to.
+        origin: the tokens ``(b, n, c)`` before and ``(b, m, c)`` after the reduction, where only the change since then
+            is read back.
+    """
 
     map: TokenMap
     stop: int
     grid: Grid | None
-    side: Mapping[str, Tensor]
+    side: Side
+    origin: tuple[Tensor, Tensor] | None = None
+
+    def up(self, tokens: Tensor) -> Tensor:
+        """All tokens ``(b, n, c)`` from the reduced ones ``(b, m, c)``."""
+        if self.origin is None:
+            return self.map.up(tokens)
+        before, after = self.origin
+        return before + self.map.up(tokens - after)
 
 
 @dataclass(frozen=True)
@@ -131,44 +162,72 @@ class Stream:
         x: ``(b, p + n, c)``. The first ``prefix`` tokens (class, register, query tokens) are never reduced.
         prefix: p.
         grid: lattice of the n tokens, ``None`` once they left it.
-        side: per-token companions ``(b, n, ·)``; they travel through ``TokenMap.down``.
+        side: companions of the n tokens by name.
         opened: reductions still to be undone, outermost first.
+        lead: place of the class token among the prefix; 0 unless other tokens joined before it.
     """
 
     x: Tensor
     prefix: int
     grid: Grid | None
-    side: Mapping[str, Tensor] = field(default_factory=dict)
+    side: Side = field(default_factory=dict)
     opened: tuple[Opened, ...] = ()
+    lead: int = 0
 
     @property
     def tokens(self) -> Tensor:
         """The reducible tokens ``(b, n, c)``, prefix left out."""
         return self.x[:, self.prefix :]
 
-    def reduced(self, tokens: Tensor, token_map: TokenMap, stop: int) -> Stream:
-        """The stream with ``tokens`` ``(b, m, c)`` in place of its own, to be undone at position ``stop``."""
+    def reduced(self, tokens: Tensor, token_map: TokenMap, stop: int, delta: bool = False) -> Stream:
+        """The stream with ``tokens`` ``(b, m, c)`` in place of its own, to be undone at position ``stop``.
+
+        With ``delta`` only what changes until then is read back, on top of the tokens there are now.
+        """
+        origin = (self.tokens, tokens) if delta else None
         return replace(
             self,
             x=torch.cat((self.x[:, : self.prefix], tokens), 1),
             grid=token_map.grid,
-            side={name: token_map.down(value) for name, value in self.side.items()},
-            opened=(*self.opened, Opened(token_map, stop, self.grid, self.side)),
+            side=reduced_side(self.side, token_map, self.grid),
+            opened=(*self.opened, Opened(token_map, stop, self.grid, self.side, origin)),
         )
 
     def restored(self, position: int) -> Stream:
         """The stream with every reduction undone whose span stops at or before ``position``, innermost first."""
         stream = self
         while stream.opened and stream.opened[-1].stop <= position:
-            token_map, _, grid, side = stream.opened[-1]
-            x = torch.cat((stream.x[:, : self.prefix], token_map.up(stream.tokens)), 1)
-            stream = replace(stream, x=x, grid=grid, side=side, opened=stream.opened[:-1])
+            last = stream.opened[-1]
+            x = torch.cat((stream.x[:, : self.prefix], last.up(stream.tokens)), 1)
+            stream = replace(stream, x=x, grid=last.grid, side=last.side, opened=stream.opened[:-1])
         return stream
 
 
-def take(x: Tensor, index: Tensor) -> Tensor:
+def reduced_side(side: Side, token_map: TokenMap, grid: Grid | None) -> Side:
+    """The companions of reduced tokens; ``grid`` is the lattice of the tokens before."""
+    small = {name: companion.down(token_map, grid) for name, companion in side.items()}
+    if token_map.sizes is not None:
+        small[SIZES] = Sizes(token_map.sizes).times(small.get(SIZES))
+    return small
+
+
+class Sizes(NamedTuple):
+    """Companion: how many tokens of the whole map each token stands for, ``(b, n)`` float."""
+
+    tokens: Tensor
+
+    def down(self, token_map: TokenMap, grid: Grid | None) -> Sizes:
+        """The mean size of those that read a reduced token."""
+        return Sizes(token_map.down(self.tokens[:, :, None].float())[:, :, 0])
+
+    def times(self, inner: Companion | None) -> Sizes:
+        """Sizes counted in tokens that have sizes themselves."""
+        return Sizes(self.tokens * inner.tokens) if isinstance(inner, Sizes) else self
+
+
+def gather_tokens(x: Tensor, index: Tensor) -> Tensor:
     """Whole tokens of each sample: ``(b, n, c)`` at ``index`` ``(b, k)`` to ``(b, k, c)``, faster than a gather."""
-    first = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    first = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
     return x.flatten(0, 1).index_select(0, (index + first).flatten()).unflatten(0, index.shape)
 
 

@@ -85,7 +85,7 @@ class _BookedReducer:
         with self.ledger.inside("reduce"):
             small, m = self.reducer(x, guide, grid)
         self.ledger.go_on_with("blocks after")
-        return small, _BookedMap(m.index, m.weight, m.length, m.grid, self.ledger)
+        return small, _BookedMap(m.index, m.weight, m.length, m.grid, m.sizes, self.ledger)
 
 
 def parts(model: nn.Module, pixels: Tensor, gauge: Callable[[], float]) -> dict[str, float]:
@@ -97,7 +97,7 @@ def parts(model: nn.Module, pixels: Tensor, gauge: Callable[[], float]) -> dict[
     path, adapter = find_backbone(twin)
     backbone = twin.get_submodule(path)
     ledger = Ledger(gauge)
-    adapter.install(backbone, with_reducers(adapter.plan(backbone), lambda _, r: _BookedReducer(r, ledger)))
+    adapter.exchange(backbone, with_reducers(adapter.plan(backbone), lambda _, r: _BookedReducer(r, ledger)))
     for name, module in twin.named_modules():
         if name in EMBED:
             _book_module(module, "embed", ledger)

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core import Grid, Guide, Plan, Reducer, TokenMap
-from ..methods.act import QueryClusters
+from ..core import Grid, GroupedQueries, Guide, Plan, Reducer, TokenMap
 from ..surgery import find_backbone, share
 
 
@@ -21,7 +20,7 @@ class Trace:
 
     Attributes:
         maps: token maps by position, in the order in which they were made; several where windows differ in size.
-        groups: cluster of every query ``(b * heads, n)`` by position (ACT).
+        groups: group of every query ``(b * heads, n)`` by position, of kernels that group them.
         tokens: length of the sequence that entered each branch.
         prefix: tokens in front that no method reduces.
         nested: every map speaks of the tokens that the one before left, not of all.
@@ -75,30 +74,32 @@ class _Watched:
         return small, token_map
 
 
-class _WatchedClusters(nn.Module):
-    """ACT's kernel, leaving its groups in the trace."""
+class _WatchedGroups(nn.Module):
+    """A kernel that leaves the groups of its queries in the trace."""
 
-    def __init__(self, kernel: QueryClusters, position: int, groups: dict[int, Tensor]) -> None:
+    def __init__(self, kernel: GroupedQueries, position: int, groups: dict[int, Tensor]) -> None:
         super().__init__()
         self.kernel, self.position, self.groups = kernel, position, groups
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        out, self.groups[self.position] = self.kernel.attend(q, k, v)
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        out, self.groups[self.position] = self.kernel.attend(q, k, v, bias)
         return out
 
 
 def trace(model: nn.Module, pixels: Tensor) -> Trace:
-    """Run ``model`` once on ``pixels`` ``(b, 3, H, W)`` and tell what its method did."""
+    """Run ``model`` once on ``pixels`` ``(b, 3, H, W)`` and report what its method did."""
     twin = share(model)
     path, adapter = find_backbone(twin)
     backbone: Any = twin.get_submodule(path)
     plan = adapter.plan(backbone)
     seen = Trace(prefix=adapter.anatomy(backbone).prefix, nested=not plan.around)
-    adapter.install(backbone, _watched(plan, seen))
-    hooks = [
-        branch.register_forward_pre_hook(lambda _, inputs: seen.tokens.append(inputs[0].shape[1]))
-        for branch in adapter.branches(backbone)
-    ]
+    if plan != Plan():
+        adapter.exchange(backbone, _watched(plan, seen))
+
+    def count(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.tokens.append(inputs[0].numel() // inputs[0].shape[-1] // pixels.shape[0])
+
+    hooks = [branch.register_forward_pre_hook(count) for branch in adapter.branches(backbone)]
     with torch.inference_mode():
         twin(pixels)
     for hook in hooks:
@@ -109,7 +110,7 @@ def trace(model: nn.Module, pixels: Tensor) -> Trace:
 def _watched(plan: Plan, seen: Trace) -> Plan:
     plan = with_reducers(plan, lambda position, reducer: _Watched(reducer, position, seen.maps))
     attend = {
-        p: _WatchedClusters(kernel, p, seen.groups) if isinstance(kernel, QueryClusters) else kernel
+        p: _WatchedGroups(kernel, p, seen.groups) if isinstance(kernel, GroupedQueries) else kernel
         for p, kernel in plan.attend.items()
     }
     return replace(plan, attend=attend)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from ..core import Anatomy, Attend, Cut, Method, TokenMap, attn
+from ..core import Anatomy, Attend, Cut, GroupedQueries, Method, TokenMap, attn
 from ..core.checks import integer
 from ..operators.similarity import full_precision
 
@@ -52,8 +52,8 @@ class ACT(Method):
         return cuts
 
 
-class QueryClusters(nn.Module):
-    """Attention kernel: queries with equal hash codes share one row of attention.
+class QueryClusters(GroupedQueries):
+    """Queries with equal hash codes share one row of attention and receive the output of their mean query.
 
     Args:
         projection: ``(head_dim, hashes)``, normal.
@@ -87,15 +87,14 @@ class QueryClusters(nn.Module):
         starts = F.pad(ordered[:, 1:] != ordered[:, :-1], (1, 0)).cumsum(1)
         return torch.empty_like(order).scatter(1, order, starts)
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """``(b, heads, n, head_dim)`` each; every query receives the output of its cluster's mean query."""
-        return self.attend(q, k, v)[0]
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """What ``forward`` returns, and the groups ``(b * heads, n)`` it found."""
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """See ``GroupedQueries``; a ``bias`` is the same for all queries, or ValueError."""
+        if bias is not None and bias.shape[2] != 1:
+            raise ValueError("act: queries share rows of attention, so a bias by query does not fit them")
         scaled = (q * q.shape[-1] ** -0.5).flatten(0, 1)
         group = self.groups(scaled)
         clusters = TokenMap(group[:, :, None], None, int(group.max()) + 1)
         centre = clusters.down(scaled).unflatten(0, q.shape[:2])
-        out = F.scaled_dot_product_attention(centre, k, v, scale=1.0)
+        bias = None if bias is None else bias.to(centre.dtype)
+        out = F.scaled_dot_product_attention(centre, k, v, attn_mask=bias, scale=1.0)
         return clusters.up(out.flatten(0, 1)).unflatten(0, q.shape[:2]), group

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..core import FEATURES, Anatomy, Cut, Grid, Guide, Method, Span, TokenMap, mlp
 from ..core.checks import integer, number
-from ..core.tokens import take
+from ..core.tokens import gather_tokens
 from ..operators.lattice import identity
 from ..operators.matching import descending
 from ..operators.similarity import nearest, reading_weights
@@ -76,7 +76,7 @@ class Attentive:
         if s.top_k > keep:
             raise ValueError(f"evit: top_k ({s.top_k}) is larger than the {keep} tokens that are kept")
         order = descending(guide)
-        ordered = take(x, order)
+        ordered = gather_tokens(x, order)
         kept, dropped = ordered[:, :keep], ordered[:, keep:]
         index, weight = self._read(kept, dropped)
         place = order[:, :, None].expand_as(index)

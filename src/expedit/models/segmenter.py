@@ -37,7 +37,7 @@ class MaskTransformer(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """``(b, n, width)`` patch tokens, any number of them in any order, to logits ``(b, n, classes)``."""
         n = tokens.shape[1]
-        x = torch.cat((self.proj_dec(tokens), self.cls_emb.expand(len(tokens), -1, -1)), 1)
+        x = torch.cat((self.proj_dec(tokens), self.cls_emb.expand(tokens.shape[0], -1, -1)), 1)
         for block in self.blocks:
             x = block(x)
         x = self.decoder_norm(x)

@@ -10,33 +10,45 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core import FEATURES, LOGITS, Grid, Guide, Kernel, Plan, Step, Stream, attn, drive, to_map, to_tokens
-from ..core.engine import without_guide
-from ..core.guides import show
+from ..core import (
+    FEATURES,
+    LOGITS,
+    Context,
+    Grid,
+    Plan,
+    Step,
+    Stream,
+    attn,
+    drive,
+    show,
+    to_map,
+    to_tokens,
+    without_guide,
+)
 from ..core.tokens import pad_to_multiple
 
 Interpolation = Literal["bicubic", "bilinear"]
+
+PLAIN = Context()
+"""Whole tokens, torch's own attention, nothing to show."""
 
 
 class Attention(nn.Module):
     """Multi-head self-attention with one fused projection, rows ordered q, k, v and head-major inside each."""
 
-    def __init__(self, width: int, heads: int, prefix: int = 0) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"expected a width that divides into {heads} heads, got {width}")
         self.heads = heads
-        self.prefix = prefix
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(
-        self, y: Tensor, kernel: Kernel = F.scaled_dot_product_attention, guide: Guide | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """``(b, n, c) -> (b, n, c)``, and what ``guide`` asks to be shown of the first ``n - prefix`` tokens."""
+    def forward(self, y: Tensor, context: Context = PLAIN) -> tuple[Tensor, Tensor | None]:
+        """``(b, n, c) -> (b, n, c)``, and the guide that ``context`` asks for."""
         q, k, v = self.qkv(y).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        out = kernel(q, k, v).transpose(1, 2).flatten(2)
-        return self.proj(out), show(guide, q, k, self.prefix)
+        out = context.kernel(q, k, v, context.bias).transpose(1, 2).flatten(2)
+        return self.proj(out), show(context.guide, q, k, context.prefix, context.lead)
 
 
 class Mlp(nn.Module):
@@ -55,10 +67,10 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block: two residual steps."""
 
-    def __init__(self, width: int, heads: int, hidden: int, norm_eps: float, prefix: int = 0) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, norm_eps: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=norm_eps)
-        self.attn = Attention(width, heads, prefix)
+        self.attn = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=norm_eps)
         self.mlp = Mlp(width, hidden)
 
@@ -122,7 +134,7 @@ class ViT(nn.Module):
         self.patch_embed = PatchEmbed(patch, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.nominal.length, width))
-        self.blocks = nn.ModuleList(Block(width, heads, self.hidden, norm_eps, prefix=1) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width, heads, self.hidden, norm_eps) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=norm_eps)
         self.plan = Plan()
         self.kernels = nn.ModuleList()
@@ -139,7 +151,7 @@ class ViT(nn.Module):
         feature_map = self.patch_embed(pad_to_multiple(image, Grid(self.patch, self.patch)))
         grid = Grid(*feature_map.shape[2:])
         tokens = to_tokens(feature_map) + self._positions(grid)
-        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
+        first = (self.cls_token + self.pos_embed[:, :1]).expand(tokens.shape[0], -1, -1)
         return Stream(torch.cat((first, tokens), 1), prefix=1, grid=grid)
 
     def _positions(self, grid: Grid) -> Tensor:
@@ -165,7 +177,7 @@ class ViT(nn.Module):
         return _as_map(stream)
 
     def feature_maps(self, image: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """Feature maps ``(b, width, h, w)`` behind 0-based ``blocks``, full size also inside a reduced span.
+        """Feature maps ``(b, width, h, w)`` after 0-based ``blocks``, full size also inside a reduced span.
 
         They are what the block left on the residual stream, before the final norm.
         """
