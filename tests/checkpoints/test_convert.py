@@ -15,6 +15,7 @@ from expedit.checkpoints.segmenter import official_name, read_official
 from expedit.checkpoints.torch_files import read_state_dict
 from expedit.cli import main
 from expedit.models import Segmenter
+from expedit.models.segmenter import Numerics
 
 VARIANT = """\
 dataset_kwargs: {dataset: DATASET, normalization: vit}
@@ -252,11 +253,11 @@ def test_tensors_of_other_kinds_are_named(tmp_path, kind):
 def test_wrong_keys_are_all_listed(small, tmp_path):
     state = small.state_dict()
     del state["encoder.blocks.1.norm1.bias"], state["decoder.mask_norm.weight"]
-    state["encoder.dist_token"] = torch.zeros(1)
+    state["encoder.second_norm"] = torch.zeros(1)
     torch.save(state, tmp_path / "wrong.pth")
     with pytest.raises(ValueError, match=r"wrong\.pth") as caught:
         expedit.load(tmp_path / "wrong.pth")
-    for name in ("encoder.blocks.1.norm1.bias", "decoder.mask_norm.weight", "encoder.dist_token"):
+    for name in ("encoder.blocks.1.norm1.bias", "decoder.mask_norm.weight", "encoder.second_norm"):
         assert name in str(caught.value)
 
 
@@ -323,3 +324,29 @@ def test_bare_official_keys_in_safetensors(small, tmp_path):
     save_file(state, tmp_path / "bare.safetensors")
     done = convert(tmp_path / "bare.safetensors", tmp_path / "out.safetensors", pos_embed="bilinear")
     assert expedit.load(done.target).settings()["pos_embed"] == "bilinear"
+
+
+@pytest.mark.parametrize("size", [(360, 480), (72, 128), (128, 72)])
+@pytest.mark.parametrize("head_layers", [None, 1])
+def test_an_official_folder_that_is_not_square(tmp_path, size, head_layers):
+    sizes = {"patch": 8, "width": 64, "depth": 1, "heads": 4, "head_layers": head_layers, "head_heads": 1}
+    model = Segmenter(classes=5, image_size=size, numerics=Numerics(1e-5, 1e-5, "bilinear"), **sizes).eval()
+    folder = write_folder(model, tmp_path / "official")
+    variant = VARIANT.replace("[64, 64]", f"[{size[0]}, {size[1]}]")
+    (folder / "variant.yml").write_text(variant)
+    direct = expedit.load(folder)
+    again = expedit.load(convert(folder, tmp_path / "ours.safetensors").target)
+    image = torch.randn(1, 3, *size)
+    assert torch.equal(logits(model, image), logits(direct, image))
+    assert torch.equal(logits(direct, image), logits(again, image))
+    (folder / "variant.yml").write_text(variant.replace(f"[{size[0]}, ", "[16, "))
+    with pytest.raises(ValueError, match=r"got .* positions; give the image_size"):
+        expedit.load(folder)
+
+
+@pytest.mark.parametrize("value", ["0", "[64]", "[64, many]", "[64, -64]", "{a: 1}", "[64, 64, 3]"])
+def test_a_bad_image_size_is_named(small, tmp_path, value):
+    folder = write_folder(small, tmp_path / "bad")
+    (folder / "variant.yml").write_text(VARIANT.replace("!!python/tuple [64, 64]", value))
+    with pytest.raises(ValueError, match=r"variant\.yml: net_kwargs\.image_size: expected"):
+        expedit.load(folder)

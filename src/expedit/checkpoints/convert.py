@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..models.mask2former import Mask2Former
-from ..models.segmenter import Segmenter
+from ..models.segmenter import MaskTransformer, Segmenter
 from ..models.vit import Interpolation
 from . import safetensors_format
 from .segmenter import WEIGHTS_NAME, read_official
@@ -130,8 +130,10 @@ def sizes(model: Segmenter | Mask2Former) -> str:
             f" decoder layers={net.decoder_layers}, classes={classes}, task={model.card.task}"
         )
     encoder, decoder = model.encoder, model.decoder
+    head = "linear decoder"
+    if isinstance(decoder, MaskTransformer):
+        head = f"mask transformer layers={len(decoder.blocks)} heads={decoder.heads}"
     return (
         f"Segmenter ViT width={encoder.width} depth={len(encoder.blocks)} heads={encoder.heads} patch={encoder.patch}"
-        f" positions={encoder.nominal.h}x{encoder.nominal.w}, mask transformer layers={len(decoder.blocks)}"
-        f" heads={decoder.heads}, classes={classes}"
+        f" positions={encoder.nominal.h}x{encoder.nominal.w}, {head}, classes={classes}"
     )

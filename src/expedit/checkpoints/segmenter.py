@@ -83,6 +83,7 @@ def read_official(
         model = Segmenter.from_state_dict(
             state,
             num_heads=variant.heads if variant else None,
+            image_size=variant.image_size if variant else None,
             head_num_heads=_head_heads(state),
             norm_eps=norm_eps or (1e-6 if renamed else 1e-5),
             pos_embed=pos_embed or ("bicubic" if renamed else "bilinear"),
@@ -121,9 +122,10 @@ def _head_heads(state: Mapping[str, Tensor]) -> int | None:
 
 def guessed(model: Segmenter) -> Variant:
     """What ``variant.yml`` would tell: exact for the published weights, whole crops side by side for others."""
-    classes, crop = len(model.card.classes), model.encoder.nominal.h * model.encoder.patch
+    classes, grid = len(model.card.classes), model.encoder.nominal
+    crop = min(grid) * model.encoder.patch
     dataset, short_side, stride = PUBLISHED.get((classes, crop), ("", crop, crop))
-    return Variant(model.encoder.heads, dataset, short_side, crop, stride, *NORMALISATIONS["vit"])
+    return Variant(model.encoder.heads, None, dataset, short_side, crop, stride, *NORMALISATIONS["vit"])
 
 
 def card(variant: Variant, classes: int) -> Card:

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from ..core.checks import pair
+
 LIMIT = 1 << 20
 """Bytes; the real ones have about a thousand."""
 
@@ -23,10 +25,11 @@ SECTIONS = ("net_kwargs", "dataset_kwargs", "inference_kwargs")
 
 @dataclass(frozen=True)
 class Variant:
-    """What the file tells that the tensors do not.
+    """What the file says that the tensors do not.
 
     Attributes:
         heads: attention heads of the encoder.
+        image_size: (height, width) in pixels that the positions were made for, ``None`` if the file does not say.
         dataset: name of the data set the weights were trained on, such as "ade20k".
         short_side: of test images in pixels.
         crop, stride: of the sliding window in pixels.
@@ -34,6 +37,7 @@ class Variant:
     """
 
     heads: int
+    image_size: tuple[int, int] | None
     dataset: str
     short_side: int
     crop: int
@@ -56,6 +60,7 @@ def read_variant(path: Path) -> Variant:
     mean, std = NORMALISATIONS[normalisation]
     return Variant(
         heads=net.positive("n_heads"),
+        image_size=net.sides("image_size"),
         dataset=str(data.values.get("dataset", "")),
         short_side=inference.positive("im_size"),
         crop=inference.positive("window_size"),
@@ -99,7 +104,16 @@ class _Section:
     values: dict[str, Any]
 
     def positive(self, key: str) -> int:
+        """A count, which must be there."""
         value = self.values.get(key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{self.path}: expected a positive integer for {self.name}.{key}, got {value!r}")
         return value
+
+    def sides(self, key: str) -> tuple[int, int] | None:
+        """(height, width), from two numbers or the one side of a square."""
+        value = self.values.get(key)
+        try:
+            return None if value is None else pair(key, [value, value] if isinstance(value, int) else value)
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {self.name}.{error}") from None

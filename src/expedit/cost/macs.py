@@ -15,6 +15,7 @@ from ..methods import Expedit
 from ..models import Segmenter
 from ..models.card import card_of
 from ..models.mask2former import Mask2Former
+from ..models.segmenter import MaskTransformer
 from ..surgery import accelerate, share
 from .published import published_macs
 from .published_swin import published_backbone_macs
@@ -98,7 +99,7 @@ def in_published_convention(
     model: nn.Module, method: Method | None, image: tuple[int, int], clusters: Sequence[float]
 ) -> float | None:
     """Multiply-adds as the published table of this kind of model counts them; ``None`` for what it does not have."""
-    if isinstance(model, Segmenter):
+    if isinstance(model, Segmenter) and isinstance(model.decoder, MaskTransformer):
         return published_macs(model, method, image, clusters)
     if isinstance(model, Mask2Former) and (method is None or isinstance(method, Expedit)):
         return published_backbone_macs(model.architecture, image, method)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..methods import ACT, EViT, Expedit, Pool, ToMe
 from ..models import Segmenter
+from ..models.segmenter import MaskTransformer
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class Sizes:
     @staticmethod
     def of(model: Segmenter, image: tuple[int, int]) -> Sizes:
         """Sizes of ``model`` at (height, width) ``image`` in pixels."""
-        vit = model.encoder
+        vit, head = model.encoder, model.decoder
+        if not isinstance(head, MaskTransformer):
+            raise ValueError("the published tables have no Segmenter with a linear decoder")
         rows, columns = -(-image[0] // vit.patch), -(-image[1] // vit.patch)
         return Sizes(
             patches=rows * columns,
@@ -40,8 +43,8 @@ class Sizes:
             hidden=vit.hidden,
             heads=vit.heads,
             depth=len(vit.blocks),
-            head_layers=len(model.decoder.blocks),
-            classes=model.decoder.cls_emb.shape[1],
+            head_layers=len(head.blocks),
+            classes=head.cls_emb.shape[1],
         )
 
     def embed(self) -> int:

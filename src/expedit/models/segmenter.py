@@ -1,23 +1,44 @@
-"""Segmenter: a plain ViT and a mask transformer over its tokens (Strudel et al., ICCV 2021)."""
+"""Segmenter: a plain ViT and a head over its tokens, mask transformer or linear (Strudel et al., ICCV 2021)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core import LOGITS, to_map
+from ..core.checks import choice, integer, number, pair
 from .card import Card, generic_card
 from .vit import Block, Interpolation, ViT, init_weights
 
 
+@dataclass(frozen=True)
+class Numerics:
+    """What the two official codes do differently with the same weights; the defaults are those of the Expedit code.
+
+    Attributes:
+        norm_eps: epsilon of the encoder's LayerNorms, 1e-5 in the original Segmenter.
+        head_norm_eps: epsilon of the head's LayerNorms.
+        pos_embed: how positions are resized to another token map, "bilinear" in the original Segmenter.
+    """
+
+    norm_eps: float = 1e-6
+    head_norm_eps: float = 1e-5
+    pos_embed: Interpolation = "bicubic"
+
+    def __post_init__(self) -> None:
+        number("norm_eps", self.norm_eps, 0, 0.1)
+        number("head_norm_eps", self.head_norm_eps, 0, 0.1)
+        choice("pos_embed", self.pos_embed, get_args(Interpolation))
+
+
 class MaskTransformer(nn.Module):
-    """Segmenter's head: class embeddings join the tokens, masks are their cosines (spec a.2)."""
+    """The head of the published tables: class embeddings join the tokens, masks are their cosines (section 3.2)."""
 
     def __init__(self, *, classes: int, width: int, layers: int, heads: int, hidden: int, norm_eps: float) -> None:
         super().__init__()
@@ -47,15 +68,29 @@ class MaskTransformer(nn.Module):
         return self.mask_norm(patches @ classes.transpose(1, 2))
 
 
+class LinearDecoder(nn.Module):
+    """The original's other head: one linear layer, token by token (section 3.2)."""
+
+    def __init__(self, *, classes: int, width: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(width, classes)
+        self.apply(init_weights)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``(b, n, width)`` patch tokens to logits ``(b, n, classes)``."""
+        return self.head(tokens)
+
+
 class Segmenter(nn.Module):
-    """ViT encoder and mask transformer, with the official key names ``encoder.*`` and ``decoder.*``.
+    """ViT encoder and a head, with the official key names ``encoder.*`` and ``decoder.*``.
 
     Args:
         classes: number of classes.
         head_layers: blocks of the mask transformer: 2 for ADE20K and Pascal Context, 1 for Cityscapes.
-        head_heads: its attention heads, those of the encoder unless given.
-        head_norm_eps: epsilon of its LayerNorms.
-        image_size, patch, width, depth, heads, hidden, norm_eps, pos_embed: as in ``ViT``.
+            ``None`` takes the linear decoder.
+        head_heads: attention heads of the mask transformer, those of the encoder unless given.
+        numerics: epsilons, and how positions are resized.
+        image_size, patch, width, depth, heads, hidden: as in ``ViT``.
 
     Attributes:
         card: classes, colours and inference protocol; numbered classes until someone knows better.
@@ -73,13 +108,12 @@ class Segmenter(nn.Module):
         depth: int = 24,
         heads: int = 16,
         hidden: int | None = None,
-        head_layers: int = 2,
+        head_layers: int | None = 2,
         head_heads: int | None = None,
-        norm_eps: float = 1e-6,
-        head_norm_eps: float = 1e-5,
-        pos_embed: Interpolation = "bicubic",
+        numerics: Numerics = Numerics(),
     ) -> None:
         super().__init__()
+        self.numerics = numerics
         self.encoder = ViT(
             image_size=image_size,
             patch=patch,
@@ -87,27 +121,31 @@ class Segmenter(nn.Module):
             depth=depth,
             heads=heads,
             hidden=hidden,
-            norm_eps=norm_eps,
-            pos_embed=pos_embed,
+            norm_eps=numerics.norm_eps,
+            pos_embed=numerics.pos_embed,
         )
-        self.decoder = MaskTransformer(
-            classes=classes,
-            width=width,
-            layers=head_layers,
-            heads=head_heads or heads,
-            hidden=hidden or 4 * width,
-            norm_eps=head_norm_eps,
-        )
+        self.decoder: MaskTransformer | LinearDecoder
+        if head_layers is None:
+            self.decoder = LinearDecoder(classes=classes, width=width)
+        else:
+            self.decoder = MaskTransformer(
+                classes=classes,
+                width=width,
+                layers=head_layers,
+                heads=head_heads or heads,
+                hidden=hidden or 4 * width,
+                norm_eps=numerics.head_norm_eps,
+            )
         self.card = generic_card(classes, min(image_size))
 
     def settings(self) -> dict[str, Any]:
-        """What the tensors do not tell: keyword arguments of ``from_state_dict``."""
+        """What the tensors do not say: keyword arguments of ``from_state_dict``."""
+        grid, patch = self.encoder.nominal, self.encoder.patch
         return {
             "num_heads": self.encoder.heads,
-            "head_num_heads": self.decoder.heads,
-            "norm_eps": self.encoder.norm.eps,
-            "head_norm_eps": self.decoder.decoder_norm.eps,
-            "pos_embed": self.encoder.interpolation,
+            "head_num_heads": self.decoder.heads if isinstance(self.decoder, MaskTransformer) else None,
+            "image_size": (grid.h * patch, grid.w * patch),
+            **asdict(self.numerics),
         }
 
     def patch_logits(self, image: Tensor) -> Tensor:
@@ -137,58 +175,85 @@ class Segmenter(nn.Module):
         head_norm_eps: float = 1e-5,
         pos_embed: Interpolation = "bicubic",
         head_num_heads: int | None = None,
+        image_size: Sequence[int] | None = None,
     ) -> Segmenter:
         """A Segmenter in evaluation mode with the sizes and the weights of ``state``, whose memory it shares.
 
         Args:
             state: official key names; ``encoder.head.*`` (the unused classifier) is left out.
-            num_heads: heads of encoder and head, ``width // 64`` unless given: tensors do not tell.
+            num_heads: heads of encoder and head, ``width // 64`` unless given: tensors do not say.
             head_num_heads: heads of the mask transformer where they differ.
+            norm_eps, head_norm_eps, pos_embed: see ``Numerics``.
+            image_size: (height, width) in pixels that the positions were made for; a square unless given.
 
         Raises:
-            ValueError: keys are missing or not known (all are listed), or a tensor has the wrong shape.
+            ValueError: keys are missing or not known (all are listed), a tensor has the wrong shape, there is a
+                distillation token, or the positions do not make up ``image_size``.
         """
         state = {name: value for name, value in state.items() if not name.startswith("encoder.head.")}
-        sizes = _sizes(state)
+        sizes = _sizes(state, image_size)
+        for name, value in (("num_heads", num_heads), ("head_num_heads", head_num_heads)):
+            if value is not None:
+                integer(name, value, 1)
         heads = num_heads or max(sizes["width"] // 64, 1)
+        numerics = Numerics(norm_eps, head_norm_eps, pos_embed)
         with torch.device("meta"):
-            model = cls(
-                **sizes,
-                heads=heads,
-                head_heads=head_num_heads or heads,
-                norm_eps=norm_eps,
-                head_norm_eps=head_norm_eps,
-                pos_embed=pos_embed,
-            )
+            model = cls(**sizes, heads=heads, head_heads=head_num_heads or heads, numerics=numerics)
         check_keys(model.state_dict(), state)
         model.load_state_dict(state, assign=True)
         return model.eval()
 
 
-def _sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Every size of a Segmenter that its tensors tell, as arguments of ``Segmenter``."""
-    needed = ("encoder.pos_embed", "encoder.patch_embed.proj.weight", "encoder.blocks.0.mlp.fc1.weight")
-    missing = [name for name in (*needed, "decoder.cls_emb") if name not in state]
-    if missing:
-        raise ValueError(f"not a Segmenter checkpoint: expected the keys {missing}, got {_some(state)}")
+DISTILLED = ("encoder.dist_token", "encoder.head_dist.weight")
+"""Keys of encoders that were trained with a distillation token (DeiT)."""
+
+RANKS = {"encoder.pos_embed": 3, "encoder.patch_embed.proj.weight": 4, "encoder.blocks.0.mlp.fc1.weight": 2}
+"""Keys that tell the sizes of the encoder, and their numbers of axes."""
+
+HEADS = {"decoder.cls_emb": (3, 1), "decoder.head.weight": (2, 0)}
+"""The key that tells a head, mask transformer or linear: its number of axes, and which of them has the classes."""
+
+
+def _sizes(state: Mapping[str, Tensor], image_size: Sequence[int] | None) -> dict[str, Any]:
+    """Every size of a Segmenter, as arguments of ``Segmenter``."""
+    if distilled := [name for name in DISTILLED if name in state]:
+        raise ValueError(
+            f"a distilled Segmenter (DeiT, with {distilled[0]}): its distillation token is not supported; use weights "
+            "that were trained without one"
+        )
+    head = next((name for name in HEADS if name in state), " or ".join(HEADS))
+    if missing := [name for name in (*RANKS, head) if name not in state]:
+        raise ValueError(f"not a Segmenter checkpoint: expected the keys {', '.join(missing)}; got {_some(state)}")
+    rank, axis = HEADS[head]
+    for name, axes in {**RANKS, head: rank}.items():
+        if len(state[name].shape) != axes or 0 in state[name].shape:
+            raise ValueError(f"{name}: expected {axes} axes, none of length 0, got {tuple(state[name].shape)}")
     width, _, patch, _ = state["encoder.patch_embed.proj.weight"].shape
-    tokens = state["encoder.pos_embed"].shape[1] - 1
-    side = math.isqrt(tokens)
-    if side * side != tokens:
-        raise ValueError(f"encoder.pos_embed: expected a class token and a square of positions, got {tokens} positions")
     return {
-        "classes": state["decoder.cls_emb"].shape[1],
-        "image_size": (side * patch, side * patch),
+        "classes": state[head].shape[axis],
+        "image_size": _image_size(state["encoder.pos_embed"].shape[1] - 1, patch, image_size),
         "patch": patch,
         "width": width,
         "depth": _count(state, "encoder.blocks."),
         "hidden": state["encoder.blocks.0.mlp.fc1.weight"].shape[0],
-        "head_layers": _count(state, "decoder.blocks."),
+        "head_layers": _count(state, "decoder.blocks.") if head == "decoder.cls_emb" else None,
     }
 
 
+def _image_size(positions: int, patch: int, given: Sequence[int] | None) -> tuple[int, int]:
+    """(height, width) in pixels of so many positions: as given, or a square."""
+    h, w = pair("image_size", given) if given else (math.isqrt(positions) * patch,) * 2
+    if h % patch or w % patch or (h // patch) * (w // patch) != positions:
+        shape = f"the {h} x {w} pixels of image_size" if given else "a square"
+        raise ValueError(
+            f"encoder.pos_embed: expected a class token and one position for each patch of {patch} x {patch} pixels in "
+            f"{shape}, got {positions} positions; give the image_size (height, width) that the network was made for"
+        )
+    return h, w
+
+
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Number of distinct block indices under ``prefix``."""
+    """Number of distinct block indices after ``prefix``."""
     return len({name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix)})
 
 
