@@ -82,11 +82,11 @@ def test_recipes_say_how_they_were_measured(name, recipe):
     [
         ("pq: 57.8", "pq: 57.8, ap: 3", "expected one of miou, pq, ap, got pq, ap"),
         (", pq: 57.8", "", "expected one of miou, pq, ap, got none"),
-        ("official_padding: true", "official_padding: 3", "options: expected names with true or false"),
-        ("[1, 1152, 1152]", "[1152, 1152]", "measured_at: expected frames, height and width"),
-        ("[1, 1152, 1152]", "big", "measured_at: expected frames, height and width"),
-        ("[1, 1152, 1152]", "5", "measured_at: expected frames, height and width"),
-        ("counted: expedit(alpha=9,", "counted: expedit(alfa=9,", "row 2: .*alfa"),
+        ("official_padding: true", "official_padding: 3", "options official_padding: expected true or false, got 3"),
+        ("[1, 1152, 1152]", "[1152, 1152]", "measured_at: expected a list of 3"),
+        ("[1, 1152, 1152]", "big", "measured_at: expected a list of 3"),
+        ("[1, 1152, 1152]", "5", "measured_at: expected a list of 3"),
+        ("counted: expedit(alpha=9,", "counted: expedit(alfa=9,", "rows 2: .*alfa"),
         ("data: coco-panoptic", "data: coco", "data: expected one of"),
     ],
 )

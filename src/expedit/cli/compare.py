@@ -199,7 +199,7 @@ def judge(
     scores = []
     for place, method in enumerate((None, *methods)):
         name = "dense" if method is None else repr(method)
-        network = model if method is None else accelerate(model, method, **recipe.options)
+        network = model if method is None else accelerate(model, method, **dict[str, Any](recipe.options))
         own, step = folder / str(place), step_of(f"evaluating {name.partition('(')[0]}", images)
         scores.append(score(network, data, images, own if args.resume else None, {**settings, "methods": [name]}, step))
     return None, scores

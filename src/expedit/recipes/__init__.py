@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import NoneType
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -25,8 +26,8 @@ LIMIT = 1 << 20
 DENSE = "dense"
 METRICS = ("miou", "pq", "ap")
 TASK_DATA = (*DATASETS, *PANOPTIC, *INSTANCE, *VIDEO)
-OURS = "ours"
-SETTINGS = ("released", "inferred", "not identifiable", OURS)
+Settings = Literal["released", "inferred", "not identifiable", "ours"]
+PLAIN = {int: "a positive integer", float: "a positive number", str: "text", bool: "true or false"}
 T = TypeVar("T")
 
 
@@ -49,11 +50,6 @@ class Published:
     ap: float | None = None
 
     def __post_init__(self) -> None:
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            absent = value is None and entry.default is None
-            if not absent and (not _is_number(value) or value <= 0):
-                raise ValueError(f"published.{entry.name}: expected a positive number, got {value!r}")
         given = [name for name in METRICS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"published: expected one of {', '.join(METRICS)}, got {', '.join(given) or 'none'}")
@@ -73,19 +69,14 @@ class Row:
     """
 
     method: str
-    settings: str = OURS
+    settings: Settings = "ours"
     published: Published | None = None
     note: str = ""
     counted: str | None = None
 
     def __post_init__(self) -> None:
-        if self.settings not in SETTINGS:
-            raise ValueError(f"settings: expected one of {', '.join(SETTINGS)}, got {self.settings!r}")
-        for name in ("method", "note", "counted"):
-            if not isinstance(getattr(self, name) or "", str):
-                raise ValueError(f"{name}: expected text, got {getattr(self, name)!r}")
-        if (self.settings == OURS) != (self.published is None):
-            raise ValueError(f"settings: {OURS!r} stands for rows without published figures and only for them")
+        if (self.settings == "ours") != (self.published is None):
+            raise ValueError("settings: 'ours' stands for rows without published figures and only for them")
         self.parsed()
         self.parsed_counted()
 
@@ -127,37 +118,17 @@ class Recipe:
     rows: tuple[Row, ...]
     norm_eps: float | None = None
     pos_embed: Interpolation | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, bool] = field(default_factory=dict)
     measured_at: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         for name, accepted in (("architecture", [*SHIPPED, *ARCHITECTURES]), ("data", TASK_DATA)):
             if getattr(self, name) not in accepted:
                 raise ValueError(f"{name}: expected one of {', '.join(accepted)}, got {getattr(self, name)!r}")
-        if self.pos_embed not in (None, *get_args(Interpolation)):
-            raise ValueError(f"pos_embed: expected one of {get_args(Interpolation)}, got {self.pos_embed!r}")
-        if self.norm_eps is not None and (not _is_number(self.norm_eps) or not 0 < self.norm_eps < 1):
+        if self.norm_eps is not None and self.norm_eps >= 1:
             raise ValueError(f"norm_eps: expected a small positive number, got {self.norm_eps!r}")
-        if not _is_count(self.images):
-            raise ValueError(f"images: expected a positive integer, got {self.images!r}")
-        for name in ("title", "split", "weights"):
-            if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name}: expected text, got {getattr(self, name)!r}")
-        if not isinstance(self.options, Mapping) or not all(isinstance(value, bool) for value in self.options.values()):
-            raise ValueError(f"options: expected names with true or false, got {self.options!r}")
-        sides = self.measured_at
-        if sides is not None and not (isinstance(sides, tuple) and len(sides) == 3 and all(map(_is_count, sides))):
-            raise ValueError(f"measured_at: expected frames, height and width, got {sides!r}")
         if not self.rows or self.rows[0].method != DENSE:
             raise ValueError(f"rows: expected the row {DENSE!r} first")
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def names() -> list[str]:
@@ -192,24 +163,9 @@ def load_recipe(source: str | Path) -> Recipe:
         content = yaml.safe_load(path.read_bytes())
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected plain YAML: {' '.join(str(error).split())}") from None
-    return _recipe(path, content)
-
-
-def _recipe(path: Path, content: Any) -> Recipe:
-    rows = content.get("rows") if isinstance(content, dict) else None
-    if not isinstance(rows, list):
-        raise ValueError(f"{path}: expected keys and values, with a list of rows")
-    built = tuple(_row(f"{path}: row {number}", row) for number, row in enumerate(rows, 1))
-    given = {**content, "name": path.stem, "rows": built}
-    if isinstance(given.get("measured_at"), list):
-        given["measured_at"] = tuple(given["measured_at"])
-    return _fill(Recipe, given, str(path))
-
-
-def _row(where: str, content: Any) -> Row:
-    if isinstance(content, dict) and "published" in content:
-        content = {**content, "published": _fill(Published, content["published"], f"{where}: published")}
-    return _fill(Row, content, where)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected keys and values, got {content!r}")
+    return _fill(Recipe, {**content, "name": path.stem}, str(path))
 
 
 def _fill(kind: type[T], values: Any, where: str) -> T:
@@ -224,7 +180,40 @@ def _fill(kind: type[T], values: Any, where: str) -> T:
         raise ValueError(
             f"{where}: unknown keys: {', '.join(unknown) or '-'}; missing keys: {', '.join(missing) or '-'}"
         )
+    kinds = get_type_hints(kind)
+    typed = {name: _typed(kinds[name], value, f"{where}: {name}") for name, value in values.items()}
     try:
-        return kind(**values)
+        return kind(**typed)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
+
+
+def _typed(kind: Any, value: Any, where: str) -> Any:
+    """``value`` as the annotation ``kind`` has it: lists become tuples, keys and values dataclasses.
+
+    Raises:
+        ValueError: another type, not one of the literals, or a number that is not positive and finite.
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if NoneType in inner:
+        return None if value is None else _typed(inner[0], value, where)
+    if is_dataclass(kind):
+        return _fill(cast(type, kind), value, where)
+    if origin is tuple and isinstance(value, list) and (... in inner or len(inner) == len(value)):
+        return tuple(_typed(inner[0], item, f"{where} {number}") for number, item in enumerate(value, 1))
+    if origin is Mapping and isinstance(value, dict):
+        return {name: _typed(inner[1], item, f"{where} {name}") for name, item in value.items()}
+    plain = type(value) in ((int, float) if kind is float else (kind,))
+    if not (value in inner if origin is Literal else plain and (kind in (str, bool) or 0 < value < math.inf)):
+        raise ValueError(f"{where}: expected {_words(kind)}, got {value!r}")
+    return value
+
+
+def _words(kind: Any) -> str:
+    """What ``kind`` allows."""
+    inner = get_args(kind)
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(inner)}"
+    if get_origin(kind) is tuple:
+        return "a list" if ... in inner else f"a list of {len(inner)}"
+    return PLAIN.get(kind, "names with values")
