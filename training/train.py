@@ -27,7 +27,7 @@ from torch.nn import functional as F
 import expedit
 from expedit.checkpoints import safetensors_format
 from expedit.data import open_dataset
-from expedit.data.sample import IGNORE, Sample, SemanticData
+from expedit.data.samples import IGNORE, Sample, SemanticData
 from expedit.data.toy import Toy
 from expedit.models.card import Card
 from expedit.models.segmenter import Segmenter

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
+    from .data.class_list import Color
     from .prediction import Prediction
 
-    Color = tuple[int, int, int]
     Box = tuple[int, int, int, int]
 
 NEUTRAL = (128, 128, 128)

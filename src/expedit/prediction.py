@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .models.card import Color, Task
+from .data.class_list import Color
+from .models.card import Task
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .data.class_list import Color
 from .data.rle import Rle, decode, encode
 from .data.video_files import of_one_size, open_video
-from .models.card import Card, Color, distinct_colors
+from .models.card import Card, distinct_colors
 from .models.postprocess import Sizes, best_pairs, resized
 from .models.video_mask2former import FRAME_BATCH, FrameFeatures, VideoMask2Former, mask_logits
 from .prediction import Prediction, Segment

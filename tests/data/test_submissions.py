@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from expedit.data.coco import open_coco_instance, open_coco_panoptic
-from expedit.data.panoptic import ids_to_png
+from expedit.data.png_ids import ids_to_png
 from expedit.data.rle import encode
 from expedit.data.submissions import (
     instance_results,

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 import expedit
 from expedit.checkpoints import safetensors_format
 from expedit.cli import main
-from expedit.data.sample import Sample
+from expedit.data.samples import Sample
 from expedit.evaluation.evaluate import Protocol, evaluate
 from expedit.evaluation.pipeline import ahead
 from expedit.evaluation.processes import Processes

@@ -5,7 +5,8 @@ import pytest
 from hotcoco.panoptic import PanopticEval
 from PIL import Image
 
-from expedit.data.panoptic import TrueSegment, ids_from_png, ids_to_png
+from expedit.data.png_ids import ids_from_png, ids_to_png
+from expedit.data.samples import TrueSegment
 from expedit.metrics.panoptic import PanopticQuality
 
 CLASSES, THINGS = 6, (0, 1, 2)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..data import ade20k_panoptic, coco, youtubevis
+from ..data.class_list import Color
 from ..data.coco_files import Categories
 from ..models.card import Card, Task, distinct_colors
 from ..models.detectron2 import OWN, modern
@@ -83,7 +84,7 @@ def protocol(
     task: Task,
     resize: tuple[int, int],
     classes: tuple[str, ...],
-    palette: tuple[tuple[int, int, int], ...] | None = None,
+    palette: tuple[Color, ...] | None = None,
     things: tuple[int, ...] = (),
 ) -> Card:
     """The official protocol (spec h): antialiased resize, ImageNet statistics, zeros up to multiples of 32."""

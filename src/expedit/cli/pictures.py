@@ -50,7 +50,8 @@ def panoptic(image: np.ndarray, prediction: Prediction, min_score: float) -> Res
     import numpy as np
 
     from .. import draw
-    from ..data.panoptic import box_of, ids_to_png
+    from ..data.png_ids import ids_to_png
+    from ..data.rle import box_of
 
     labels = prediction.labels
     assert labels is not None

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..core import Method
 from ..cost.benchmark import Counted, Timed
 from ..cost.trace import token_clusters
-from ..data.sample import Sample, SemanticData
+from ..data.samples import Sample, SemanticData
 from ..data.writing import write_text
 from ..evaluation.evaluate import evaluate
 from ..evaluation.evaluate_video import evaluate_video

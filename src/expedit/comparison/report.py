@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from .. import draw
+from ..data.class_list import Color
 from ..data.writing import write_text
 from . import plots
 from .result import Example, Row, View
@@ -57,7 +58,7 @@ def write_report(
     rows: Sequence[Row],
     examples: Sequence[Example],
     classes: Sequence[str],
-    palette: Sequence[tuple[int, int, int]],
+    palette: Sequence[Color],
     facts: Mapping[str, str],
     ignore: int = 255,
 ) -> None:
@@ -141,7 +142,7 @@ def _table(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return lines
 
 
-def _gallery(example: Example, palette: Sequence[tuple[int, int, int]], ignore: int) -> dict[str, Any]:
+def _gallery(example: Example, palette: Sequence[Color], ignore: int) -> dict[str, Any]:
     """Pictures of one example: what is given, then a card for each method."""
     dense, *others = example.views
     given = [("Picture", _photo(example.image))]
@@ -157,9 +158,7 @@ def _gallery(example: Example, palette: Sequence[tuple[int, int, int]], ignore: 
     return {"name": example.name, "shape": f"{width} / {height}", "given": given, "cards": cards}
 
 
-def _card(
-    example: Example, view: View, dense: View, palette: Sequence[tuple[int, int, int]], ignore: int
-) -> dict[str, Any]:
+def _card(example: Example, view: View, dense: View, palette: Sequence[Color], ignore: int) -> dict[str, Any]:
     """Prediction, difference from dense and clusters of one method on one picture."""
     pictures = [
         ("Prediction", _classes(view.labels, palette, ignore)),
@@ -177,9 +176,7 @@ def _agreement(labels: np.ndarray, reference: np.ndarray, ignore: int) -> float:
     return float((labels == reference)[counts].mean()) if counts.any() else math.nan
 
 
-def _legend(
-    examples: Sequence[Example], classes: Sequence[str], palette: Sequence[tuple[int, int, int]]
-) -> list[tuple[str, str]]:
+def _legend(examples: Sequence[Example], classes: Sequence[str], palette: Sequence[Color]) -> list[tuple[str, str]]:
     """Name and CSS colour of every class that some picture shows."""
     present: set[int] = set()
     for example in examples:
@@ -194,7 +191,7 @@ def _small(array: np.ndarray) -> np.ndarray:
     return array[::step, ::step]
 
 
-def _classes(labels: np.ndarray, palette: Sequence[tuple[int, int, int]], ignore: int) -> str:
+def _classes(labels: np.ndarray, palette: Sequence[Color], ignore: int) -> str:
     return _mask(draw.colorize(_small(labels), palette, ignore))
 
 

@@ -11,7 +11,7 @@ from .cityscapes import open_cityscapes
 from .folder import open_folder
 from .inspect import guess
 from .pascal_context import open_pascal_context, open_pascal_context_59
-from .sample import SemanticData
+from .samples import SemanticData
 from .toy import Toy
 
 

@@ -27,8 +27,8 @@ from .ade20k_panoptic import THINGS, ade20k_base, instance_categories, panoptic_
 from .coco_files import Categories, Json
 from .decode import decode_indices, decode_rgb, image_size
 from .pairs import check_size
-from .panoptic import box_of, ids_to_png
-from .rle import area, encode
+from .png_ids import ids_to_png
+from .rle import area, box_of, encode
 from .storage import Tree
 from .writing import whole, write_json, write_png
 

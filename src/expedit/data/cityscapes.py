@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .pairs import Color, LabelFile, Pair, Pairs, Side, lookup, match, sample_names, split_name
-from .sample import IGNORE
+from .class_list import Color
+from .pairs import LabelFile, Pair, Pairs, Side, lookup, match, sample_names, split_name
+from .samples import IGNORE
 from .storage import Tree
 
 SPLITS = {"train": "train", "val": "val"}

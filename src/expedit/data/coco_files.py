@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from .class_list import Color
 from .decode import decode_image, decode_rgb
-from .pairs import Color, check_size, sample_names
-from .panoptic import MAX_ID, InstanceSample, PanopticSample, TrueInstance, TrueSegment, ids_from_png
+from .pairs import check_size, sample_names
+from .png_ids import MAX_ID, ids_from_png
+from .samples import InstanceSample, PanopticSample, TrueInstance, TrueSegment
 from .storage import Tree
 
 JSON_LIMIT = 1 << 31

@@ -22,7 +22,7 @@ import numpy as np
 from .class_list import NO_CLASS, ClassList, parse_class_list, voc_color
 from .decode import IMAGE_ENDINGS, LABEL_ENDINGS
 from .pairs import LabelFile, Pair, Pairs, Side, lookup, match, sample_names
-from .sample import IGNORE
+from .samples import IGNORE
 from .storage import Tree
 
 CLASS_FILE = "classes.txt"

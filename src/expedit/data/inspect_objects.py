@@ -10,7 +10,7 @@ from .ade20k import find_ade20k
 from .coco import annotation_files, image_folders
 from .inspect import SAMPLES, Report, SplitReport
 from .object_data import BY_TASK, INSTANCE, PANOPTIC, ObjectData
-from .panoptic import InstanceSample, VideoClip
+from .samples import InstanceSample, VideoClip
 from .storage import Tree
 from .youtubevis import find_youtubevis, open_youtubevis
 

@@ -11,12 +11,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from .class_list import Color
 from .decode import decode_image, decode_indices
 from .listing import SUMMARY_HEAD, by_key, results_among
-from .sample import IGNORE, Sample
+from .samples import IGNORE, Sample
 from .storage import Tree
-
-Color = tuple[int, int, int]
 
 
 class Label(Protocol):

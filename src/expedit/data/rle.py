@@ -63,6 +63,13 @@ def box(rle: Rle) -> list[float]:
     return [float(side) for side in mask.to_bbox(rle)]
 
 
+def box_of(mask: np.ndarray) -> list[int]:
+    """``(H, W)`` bool, not empty, to ``[x, y, width, height]``."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    x, y = int(columns[0]), int(rows[0])
+    return [x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1]
+
+
 def side_by_side(frames: Sequence[Rle | None], height: int, width: int) -> Rle:
     """One ``H x (T * W)`` mask from T masks of H x W; ``None`` is an empty one.
 

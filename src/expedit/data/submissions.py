@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .panoptic import SegmentLike, box_of
-from .rle import Rle, box, encode
+from .rle import Rle, box, box_of, encode
+from .samples import SegmentLike
 from .writing import whole, write_json
 
 Entry = dict[str, Any]

@@ -15,8 +15,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from expedit.data.sample import Sample
-from expedit.data.toy_drawing import (
+from .class_list import Color
+from .samples import Sample
+from .toy_drawing import (
     BALL,
     BOX,
     BRICK,
@@ -89,7 +90,7 @@ class Toy:
         return CLASSES
 
     @property
-    def palette(self) -> tuple[tuple[int, int, int], ...]:
+    def palette(self) -> tuple[Color, ...]:
         """One RGB colour per class."""
         return PALETTE
 

@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .class_list import Color
+
 SKY, WATER, GRASS, SAND, ROAD, BRICK, BALL, BOX, STAR, TREE, POLE, FENCE = range(12)
 
-Inks = tuple[tuple[int, int, int], tuple[int, int, int]]  # dark and light RGB
+Inks = tuple[Color, Color]  # dark and light RGB
 Point = tuple[float, float]
 
 TOY_INKS: tuple[Inks, ...] = (

@@ -19,11 +19,11 @@ from typing import Literal
 
 import numpy as np
 
-from .class_list import shipped_class_list
+from .class_list import Color, shipped_class_list
 from .coco_files import Categories, Json, first_of, read_json
 from .decode import decode_image
 from .pairs import sample_names, split_name
-from .panoptic import TrueTrack, VideoClip
+from .samples import TrueTrack, VideoClip
 from .storage import Tree
 
 Year = Literal[2019, 2021]
@@ -95,7 +95,7 @@ class VideoFiles:
         return self.categories.names
 
     @property
-    def palette(self) -> tuple[tuple[int, int, int], ...]:
+    def palette(self) -> tuple[Color, ...]:
         """RGB, 0..255, by class index."""
         return self.categories.palette
 

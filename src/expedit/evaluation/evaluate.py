@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data.sample import Sample, SemanticData
+from ..data.samples import Sample, SemanticData
 from ..inference import labels_of, predict_prepared
 from ..metrics import SemanticScores, confusion
 from ..models.card import Card

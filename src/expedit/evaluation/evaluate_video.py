@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ..data.panoptic import VideoClip
+from ..data.samples import VideoClip
 from ..data.youtubevis import VideoFiles
 from ..models.video_mask2former import FRAME_BATCH
 from ..video import Tracks, track

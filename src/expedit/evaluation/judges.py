@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..data.coco_files import InstanceFiles, PanopticFiles
-from ..data.panoptic import InstanceSample, PanopticSample, ids_to_png
+from ..data.png_ids import ids_to_png
+from ..data.samples import InstanceSample, PanopticSample
 from ..data.submissions import instance_results, panoptic_annotation, write_panoptic, write_results
 from ..data.writing import write_png
 from ..data.youtubevis import VideoFiles

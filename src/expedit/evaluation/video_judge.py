@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..data.panoptic import VideoClip
+from ..data.samples import VideoClip
 from ..data.submissions import Entry, track_results, write_video_submission
 from ..data.youtubevis import VideoFiles
 from ..metrics.video import video_ap

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..data.panoptic import SegmentLike, TrueSegment
+from ..data.samples import SegmentLike, TrueSegment
 
 VOID = 0
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..data.sample import IGNORE
+from ..data.samples import IGNORE
 
 Average = Literal["present", "labelled", "all"]
 

@@ -8,10 +8,11 @@ from typing import Literal, get_args
 
 from torch import nn
 
+from ..data.class_list import Color
+
 Task = Literal["semantic", "panoptic", "instance", "video"]
 Resampling = Literal["opencv", "pillow"]
 Output = Literal["pixels", "queries"]
-Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What panoptic, instance and video data sets hand out, and the PNG code of segment ids."""
+"""What data sets hand out: one picture or clip with its ground truth."""
 
 from __future__ import annotations
 
@@ -8,10 +8,42 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .class_list import Color
 from .rle import decode, to_rle
 
-MAX_ID = 256**3 - 1
-"""The largest segment id a PNG can hold."""
+IGNORE = 255
+"""Label value of pixels that count neither in training nor in evaluation."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture with the class of every pixel.
+
+    Attributes:
+        name: unique within the data set and safe as a file name.
+        image: ``(H, W, 3)`` uint8, RGB.
+        label: ``(H, W)`` uint8 class index, ``IGNORE`` where not labelled; ``None`` without ground truth.
+    """
+
+    name: str
+    image: np.ndarray
+    label: np.ndarray | None
+
+
+class SemanticData(Protocol):
+    """A finite, indexable collection; ``classes[i]`` and ``palette[i]`` (RGB, 0..255) describe label value i."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names in the order of the label values."""
+
+    @property
+    def palette(self) -> tuple[Color, ...]:
+        """One RGB colour per class."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
 
 
 class SegmentLike(Protocol):
@@ -30,8 +62,11 @@ class SegmentLike(Protocol):
 class TrueSegment:
     """One segment of a panoptic ground truth.
 
-    id: its value in the map of ids, 1 or more; category: class index; area: in pixels, as the file states it;
-    iscrowd: a group that is not told apart; predictions on it are forgiven
+    Attributes:
+        id: its value in the map of ids, 1 or more.
+        category: class index.
+        area: in pixels, as the file states it.
+        iscrowd: a group of things that are not separated; predictions on it are forgiven.
     """
 
     id: int
@@ -42,11 +77,14 @@ class TrueSegment:
 
 @dataclass(frozen=True)
 class PanopticSample:
-    """One picture with its ground truth.
+    """One picture with its segments.
 
-    name: unique within the data set and safe as a file name; image_id: as in the annotation file
-    image: (H, W, 3) uint8, RGB
-    ids: (H, W) int32, the segment each pixel belongs to, 0 = not labelled
+    Attributes:
+        name: unique within the data set and safe as a file name.
+        image_id: as in the annotation file.
+        image: ``(H, W, 3)`` uint8, RGB.
+        ids: ``(H, W)`` int32, the segment each pixel belongs to, 0 where not labelled.
+        segments: what the ids are.
     """
 
     name: str
@@ -69,8 +107,11 @@ class TrueInstance:
 class InstanceSample:
     """One picture with its objects; the masks are decoded when asked for.
 
-    name: unique within the data set and safe as a file name; image_id: as in the annotation file
-    image: (H, W, 3) uint8, RGB
+    Attributes:
+        name: unique within the data set and safe as a file name.
+        image_id: as in the annotation file.
+        image: ``(H, W, 3)`` uint8, RGB.
+        instances: the objects.
     """
 
     name: str
@@ -86,7 +127,7 @@ class InstanceSample:
 
 
 class Frames(Protocol):
-    """Frames of a clip, decoded one by one: `frames[t]` is (H, W, 3) uint8 RGB."""
+    """Frames of a clip, decoded one by one: ``frames[t]`` is ``(H, W, 3)`` uint8 RGB."""
 
     def __len__(self) -> int: ...
 
@@ -99,8 +140,12 @@ class Frames(Protocol):
 class VideoClip:
     """One clip with its tracks; neither frames nor masks are decoded before they are asked for.
 
-    name: folder of its frames; video_id: as in the annotation file; size: (H, W) in pixels, as the file states it
-    frames: decoded one by one; tracks: class index and a segmentation, or None, per frame
+    Attributes:
+        name: folder of its frames.
+        video_id: as in the annotation file.
+        size: (H, W) in pixels, as the file states it.
+        frames: decoded one by one.
+        tracks: the objects; none where the ground truth is not public.
     """
 
     name: str
@@ -112,7 +157,7 @@ class VideoClip:
 
 @dataclass(frozen=True)
 class TrueTrack:
-    """One object through a clip: `segmentations[t]` is a COCO segmentation, or None where it is absent."""
+    """One object through a clip: ``segmentations[t]`` is a COCO segmentation, or ``None`` where it is absent."""
 
     category: int
     segmentations: tuple[Any, ...]
@@ -122,25 +167,3 @@ class TrueTrack:
         """``(T, H, W)`` bool."""
         empty = np.zeros((height, width), dtype=bool)
         return np.stack([decode(to_rle(one, height, width)) if one else empty for one in self.segmentations])
-
-
-def ids_from_png(pixels: np.ndarray) -> np.ndarray:
-    """``(H, W, 3)`` uint8 to ``(H, W)`` int32 segment ids: ``R + 256 G + 256² B``."""
-    if pixels.ndim != 3 or pixels.shape[2] < 3 or pixels.dtype != np.uint8:
-        raise ValueError(f"expected an RGB picture of segment ids, got shape {pixels.shape} of {pixels.dtype}")
-    red, green, blue = (pixels[..., channel].astype(np.int32) for channel in range(3))
-    return red + 256 * green + 256**2 * blue
-
-
-def ids_to_png(ids: np.ndarray) -> np.ndarray:
-    """``(H, W)`` segment ids to ``(H, W, 3)`` uint8; ValueError where one does not fit three bytes."""
-    if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) <= MAX_ID:
-        raise ValueError(f"expected segment ids in 0..{MAX_ID}, got {ids.min()}..{ids.max()}")
-    return np.stack([ids // 256**power % 256 for power in range(3)], axis=-1).astype(np.uint8)
-
-
-def box_of(mask: np.ndarray) -> list[int]:
-    """``(H, W)`` bool, not empty, to ``[x, y, width, height]``."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    x, y = int(columns[0]), int(rows[0])
-    return [x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1]
