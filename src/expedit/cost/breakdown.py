@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ..core import Grid, Guide, Reducer, TokenMap
+from ..core import Grid, Guide, Plan, Reducer, TokenMap
+from ..models import Segmenter
 from ..surgery import find_backbone, share
 from .trace import with_reducers
 
 PARTS = ("embed", "blocks before", "reduce", "blocks after", "head", "restore", "upsample")
-"""In the order in which an image meets them; "before" and "after" the first reduction."""
+"""In the order in which an image meets them; blocks "before" and "after" the first reduction.
 
-EMBED, HEAD = ("encoder.patch_embed", "embeddings"), ("decoder",)
-"""What the modules are called that turn pixels into tokens, and tokens into logits."""
+Embed is what precedes the first block, head what follows the last one; only a Segmenter's "upsample" is kept apart.
+"""
 
 
 class Ledger:
@@ -26,7 +28,7 @@ class Ledger:
     def __init__(self, gauge: Callable[[], float]) -> None:
         self.gauge = gauge
         self.spent = dict.fromkeys(PARTS, 0.0)
-        self.open = ["blocks before"]
+        self.open = ["embed"]
         self.last = gauge()
 
     def book(self) -> None:
@@ -40,22 +42,14 @@ class Ledger:
         self.book()
         self.open[0] = part
 
-    def enter(self, part: str) -> None:
-        """What follows is ``part``, until ``leave``."""
-        self.book()
-        self.open.append(part)
-
-    def leave(self) -> None:
-        """Back to what was open before."""
-        self.book()
-        self.open.pop()
-
     @contextmanager
     def inside(self, part: str) -> Iterator[None]:
         """The block is ``part``."""
-        self.enter(part)
+        self.book()
+        self.open.append(part)
         yield
-        self.leave()
+        self.book()
+        self.open.pop()
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,7 @@ class _BookedMap(TokenMap):
 
 @dataclass(frozen=True)
 class _BookedReducer:
-    """A reducer that is booked; what runs behind it is "blocks after"."""
+    """A reducer that is booked; what runs after it is "blocks after"."""
 
     reducer: Reducer
     ledger: Ledger
@@ -97,13 +91,12 @@ def parts(model: nn.Module, pixels: Tensor, gauge: Callable[[], float]) -> dict[
     path, adapter = find_backbone(twin)
     backbone = twin.get_submodule(path)
     ledger = Ledger(gauge)
-    adapter.exchange(backbone, with_reducers(adapter.plan(backbone), lambda _, r: _BookedReducer(r, ledger)))
-    for name, module in twin.named_modules():
-        if name in EMBED:
-            _book_module(module, "embed", ledger)
-        elif name in HEAD:
-            _book_module(module, "head", ledger)
-            module.register_forward_hook(lambda *_: ledger.go_on_with("upsample"))
+    plan = adapter.plan(backbone)
+    if plan != Plan():
+        adapter.exchange(backbone, with_reducers(plan, lambda _, reducer: _BookedReducer(reducer, ledger)))
+    _mark_seams(backbone, adapter.branches(backbone), ledger)
+    if isinstance(twin, Segmenter):
+        twin.decoder.register_forward_hook(lambda *_: ledger.go_on_with("upsample"))
     ledger.last = gauge()  # what was done so far is no part of the forward
     with torch.inference_mode():
         twin(pixels)
@@ -111,6 +104,15 @@ def parts(model: nn.Module, pixels: Tensor, gauge: Callable[[], float]) -> dict[
     return ledger.spent
 
 
-def _book_module(module: nn.Module, part: str, ledger: Ledger) -> None:
-    module.register_forward_pre_hook(lambda *_: ledger.enter(part))
-    module.register_forward_hook(lambda *_: ledger.leave())
+def _mark_seams(backbone: nn.Module, branches: Sequence[nn.Module], ledger: Ledger) -> None:
+    """Blocks start with whatever runs first of the first one, and stop with the last branch."""
+    first = next(name for name, module in backbone.named_modules() if module is branches[0])
+    block = re.match(r"\D*\d+", first)  # up to the number of the block, such as "encoder.layer.0" or "blocks.0"
+
+    def start(*_: object) -> None:
+        if ledger.open == ["embed"]:
+            ledger.go_on_with("blocks before")
+
+    for module in backbone.get_submodule(block.group() if block else first).modules():
+        module.register_forward_pre_hook(start)
+    branches[-1].register_forward_hook(lambda *_: ledger.go_on_with("head"))

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
+from transformers import SwinBackbone, SwinConfig
 
 from expedit import accelerate
 from expedit.core import TokenMap
-from expedit.cost import speed
+from expedit.cost.benchmark import count, measure
 from expedit.cost.breakdown import PARTS, parts
 from expedit.cost.macs import cost, flop_counter
-from expedit.cost.speed import interleave
-from expedit.models import Segmenter
+from expedit.models import Segmenter, ViT
 from expedit.spec import parse
 
 SIZES = {"image_size": (48, 64), "patch": 8, "width": 32, "depth": 3, "heads": 4}
@@ -50,15 +50,44 @@ def test_every_way_back_is_booked():
         assert spent["restore"] == sum(spent.values()) == ways
 
 
-def test_a_gpu_is_timed_by_runs_back_to_back(monkeypatch):
-    """A tenth of a second between two readings of the clock: one run may be over before it is started."""
-    clock, runs = [0.0], []
+def swin():
+    sizes = {"embed_dim": 16, "depths": [2, 1, 1, 1], "num_heads": [1, 2, 4, 8], "window_size": 6}
+    return SwinBackbone(SwinConfig(**sizes, drop_path_rate=0.0, out_features=["stage1"]))
 
-    def run(name, seconds):
-        runs.append(name)
-        clock[0] += seconds
 
-    monkeypatch.setattr(speed, "now", lambda device: clock[0])
-    timings = interleave({"a": lambda: run("a", 0.02), "b": lambda: run("b", 0.5)}, 2, warmup=2, device="cuda")
-    assert [timing.seconds for timing in timings.values()] == [pytest.approx((0.02, 0.02)), pytest.approx((0.5, 0.5))]
-    assert (runs.count("a"), runs.count("b")) == (1 + 3 * 5, 4)
+class Wrapped(torch.nn.Module):
+    """A network of one's own around a plain backbone."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk = ViT(**SIZES)
+        self.head = torch.nn.Conv2d(32, 7, 1)
+
+    def forward(self, image):
+        return self.head(self.trunk(image))
+
+
+@pytest.mark.parametrize(
+    ("build", "spec", "embed", "head"),
+    [
+        (lambda: ViT(**SIZES), "pool(alpha=1, grid=(3, 4))", 48 * 3 * 64 * 32, 0),
+        (Wrapped, "expedit(alpha=1, grid=(3, 4), top_k=4)", 48 * 3 * 64 * 32, 48 * 32 * 7),
+        (swin, "pool(alpha=1, grid=(3, 3))", 12 * 16 * 3 * 16 * 16, 0),
+    ],
+)
+def test_whatever_can_be_accelerated_is_counted_and_timed(build, spec, embed, head):
+    """Embedding and head by hand: products of pixels with filters, of tokens with class weights."""
+    model, method = build().eval(), parse(spec)
+    size = (48, 64)
+    counted = count(model, [method], size)
+    assert counted[0].true_gmacs > counted[1].true_gmacs > 0
+    assert counted[0].published_convention_gmacs is None
+    timed = measure(model, [method], counted, torch.randn(1, 3, *size), rounds=1)
+    assert [row.spec for row in timed] == ["dense", repr(method)]
+    assert timed[1].parts_ms["reduce"] > 0
+    with flop_counter() as counter:
+        spent = parts(accelerate(model, method), torch.randn(1, 3, *size), lambda: counter.get_total_flops() / 2)
+    assert sum(spent.values()) == pytest.approx(1e9 * counted[1].true_gmacs)
+    assert (spent["embed"], spent["head"]) == (embed, head)
+    assert spent["blocks before"] > 0
+    assert spent["blocks after"] > 0
