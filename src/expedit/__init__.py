@@ -8,6 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import core as core
+    from . import draw as draw
+    from . import metrics as metrics
+    from . import models as models
+    from . import surgery as surgery
+    from . import video as video
     from .checkpoints.zoo import load
     from .inference import predict
     from .methods import ACT, METHODS, EViT, Expedit, Pool, ToMe
@@ -26,8 +32,16 @@ _HOME = {
     **dict.fromkeys(("ACT", "METHODS", "EViT", "Expedit", "Pool", "ToMe"), "methods"),
 }
 
+_MODULES = ("core", "draw", "metrics", "models", "surgery", "video")
+
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted((*__all__, *_MODULES, "__version__"))
