@@ -43,6 +43,12 @@ def predict(model: nn.Module, image: str | Path | Image.Image | np.ndarray, *, w
     Raises:
         FileNotFoundError, ValueError: the image cannot be read, the method does not fit its size, or the model has no
             card.
+
+    Example:
+        >>> import expedit, numpy
+        >>> prediction = expedit.predict(expedit.load("segmenter-mini"), numpy.zeros((64, 96, 3), numpy.uint8))
+        >>> prediction.labels.shape, prediction.classes[:3]
+        ((64, 96), ('sky', 'water', 'grass'))
     """
     card = card_of(model)
     if card.task == "video":

@@ -38,6 +38,13 @@ class Prediction:
         labels: ``(H, W)`` int32. Semantic: class index per pixel. Panoptic: segment id, 0 is nothing. Else ``None``.
         segments: panoptic segments, instances by falling score, or tracks.
         masks: ``(n, H, W)`` bool of the instances, ``(n, frames, H, W)`` of the tracks, else ``None``.
+
+    Example:
+        >>> import expedit, numpy
+        >>> labels = numpy.array([[0, 1], [1, 1]], numpy.int32)
+        >>> prediction = expedit.Prediction("semantic", ("road", "sky"), ((90, 90, 90), (120, 170, 240)), labels)
+        >>> float((prediction.labels == prediction.classes.index("sky")).mean())
+        0.75
     """
 
     task: Task

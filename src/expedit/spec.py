@@ -18,6 +18,10 @@ def parse(spec: str | Method) -> Method:
     Raises:
         ValueError: unknown method, unknown or repeated setting, not a literal, value out of range; the message names
             what is accepted.
+
+    Example:
+        >>> parse("ToMe(ratio=0.3)").ratio
+        0.3
     """
     if isinstance(spec, Method):
         return spec

@@ -42,6 +42,13 @@ def accelerate(
     Raises:
         ValueError: no supported backbone in the model, a method is at work already, the method does not fit, an option
             that the backbone does not have, or ``compile`` with a method without static shapes (ACT).
+
+    Example:
+        >>> import expedit
+        >>> model = expedit.load("segmenter-mini")
+        >>> fast = expedit.accelerate(model, "expedit(alpha=6, grid=(20, 20))")
+        >>> type(fast) is type(model), fast.decoder.cls_emb is model.decoder.cls_emb
+        (True, True)
     """
     method = parse(method)
     if compile and not method.static:

@@ -74,6 +74,12 @@ def load(
     Raises:
         FileNotFoundError: neither a name nor a file.
         ValueError: a name without weights, or a file that is not a checkpoint we read; the message says why.
+
+    Example:
+        >>> import expedit
+        >>> model = expedit.load("segmenter-mini")
+        >>> model.card.task, len(model.card.classes)
+        ('semantic', 12)
     """
     name = str(source)
     if name in ARCHITECTURES:

@@ -29,6 +29,11 @@ class ACT(Method):
     Attributes:
         query_hashes: number of hash functions L, at most 32 (two bits each in one 64-bit code). More is finer.
         seed: of the random projections, which are drawn when the method is built into a network.
+
+    Example:
+        >>> import expedit
+        >>> expedit.ACT(query_hashes=16)
+        act(query_hashes=16)
     """
 
     headline: ClassVar[tuple[str, ...]] = ("query_hashes",)

@@ -32,6 +32,11 @@ class EViT(Method):
         fuse: add the dropped tokens up, weighted by their class attention, into one extra token.
         top_k: kept tokens that a dropped one reads at the end; 1 copies the nearest.
         restore_temperature: multiplies the squared distance there; without effect for ``top_k=1``.
+
+    Example:
+        >>> import expedit
+        >>> expedit.EViT(keep_rate=0.7, layers=(3, 6, 9))
+        evit(keep_rate=0.7, layers=(3, 6, 9))
     """
 
     headline: ClassVar[tuple[str, ...]] = ("keep_rate",)

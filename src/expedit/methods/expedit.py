@@ -32,6 +32,11 @@ class Expedit(Method):
         restore_temperature: the same as ``temperature`` in the reconstruction; ``None`` takes ``temperature``.
         normalize: ``"l2"`` as published, or ``"l1"``: the weights of a token sum to 1.
         restore: ``"logits"`` as published (the head runs on the clusters), or ``"features"`` (before the head).
+
+    Example:
+        >>> import expedit
+        >>> expedit.Expedit(alpha=6, grid=(20, 20), top_k=10)
+        expedit(alpha=6, grid=(20, 20), top_k=10)
     """
 
     headline: ClassVar[tuple[str, ...]] = ("alpha", "grid")

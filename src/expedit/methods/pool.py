@@ -22,6 +22,11 @@ class Pool(Method):
     Attributes:
         alpha: blocks that run at full resolution.
         grid: h x w, the lattice of pooled tokens.
+
+    Example:
+        >>> import expedit
+        >>> expedit.Pool(alpha=6, grid=(20, 20))
+        pool(alpha=6, grid=(20, 20))
     """
 
     headline: ClassVar[tuple[str, ...]] = ("alpha", "grid")

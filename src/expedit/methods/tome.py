@@ -24,6 +24,11 @@ class ToMe(Method):
 
     Attributes:
         ratio: share of all tokens (prefix included) merged away before each branch; half of them is the most possible.
+
+    Example:
+        >>> import expedit
+        >>> expedit.ToMe(ratio=0.5)
+        tome(ratio=0.5)
     """
 
     headline: ClassVar[tuple[str, ...]] = ("ratio",)
