@@ -160,7 +160,7 @@ def test_a_reducer_can_be_exchanged():
         ("evit(layers=(5,))", "cls_attention"),
         ("tome(ratio=0.3)", "dense ToMe"),
         ("act()", "ACT"),
-        ("pool(alpha=5, grid=(28, 28))", "hold 6 x 6 tokens"),
+        ("pool(alpha=5, grid=(28, 28))", "on 6 x 6 tokens"),
         ("expedit(alpha=10, grid=(4, 4), top_k=4)", "alpha"),
     ],
 )

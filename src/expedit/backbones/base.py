@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
-from ..core import Anatomy, Grid, Plan
+from ..core import Anatomy, Grid, Plan, Reducer
 
 
 class Adapter(Protocol):
@@ -41,6 +42,25 @@ class Adapter(Protocol):
             owners: the reduced token that each token reads, ``(sequences, n)`` each, in the order of the reductions.
             image: height and width in pixels.
         """
+
+
+def kept_lattice(reducer: Reducer, grid: Grid, reason: str) -> Grid:
+    """Lattice to which ``reducer`` takes tokens on ``grid``: it follows from sizes, so blank tokens show it.
+
+    Args:
+        reason: why tokens must stay on a lattice, as the beginning of a sentence.
+
+    Raises:
+        ValueError: they do not, or the reducer does not fit ``grid``.
+    """
+    blank = torch.zeros(1, grid.length, 1)
+    try:
+        _, token_map = reducer(blank, blank, grid)
+    except ValueError as error:
+        raise ValueError(f"on {grid.h} x {grid.w} tokens: {error}") from None
+    if token_map.grid is None:
+        raise ValueError(f"{reason}; {type(reducer).__name__} takes tokens off the lattice, so use Expedit or Pool")
+    return token_map.grid
 
 
 class WholeMaps(ABC):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ..core import FEATURES, Anatomy, Grid, Plan, Reducer, Span, attn
+from ..core import FEATURES, Anatomy, Grid, Plan, Span, attn
+from .base import kept_lattice
 from .swin_blocks import ReducedBlocks
 
 
@@ -60,7 +60,7 @@ class Swin:
             first=first,
             span=span,
             window=window,
-            cells=_reduced_window(span.reducer, window),
+            cells=kept_lattice(span.reducer, window, "Swin attends in windows of a lattice"),
             official_shift_mask=official_shift_mask,
             official_padding=official_padding,
         )
@@ -116,18 +116,3 @@ def _locate(depths: list[int], span: Span) -> tuple[int, int]:
             f"expected a stop at {attn(end)} or at a named end, got {span.stop}"
         )
     return number, block - sum(depths[:number])
-
-
-def _reduced_window(reducer: Reducer, window: Grid) -> Grid:
-    """Lattice of a reduced window; token counts follow from shapes and settings, so blank tokens tell it."""
-    blank = torch.zeros(1, window.length, 1)
-    try:
-        _, token_map = reducer(blank, blank, window)
-    except ValueError as error:
-        raise ValueError(f"the windows of this Swin hold {window.h} x {window.w} tokens: {error}") from None
-    if token_map.grid is None:
-        name = type(reducer).__name__
-        raise ValueError(
-            f"{name} takes tokens off the lattice, and Swin attends in windows of one; use Expedit or Pool"
-        )
-    return token_map.grid

@@ -4,7 +4,7 @@ from .attention import GroupedQueries, attention, show
 from .companions import Rotation
 from .cuts import FEATURES, LOGITS, Anatomy, Around, Attend, Cut, Guide, Kernel, Method, Plan, Reducer, Span, attn, mlp
 from .engine import Branch, Context, Step, drive, without_guide
-from .tokens import Companion, Grid, Sizes, Stream, TokenMap, to_map, to_tokens
+from .tokens import Companion, Grid, Side, Sizes, Stream, TokenMap, to_map, to_tokens
 
 __all__ = [
     "FEATURES",
@@ -24,6 +24,7 @@ __all__ = [
     "Plan",
     "Reducer",
     "Rotation",
+    "Side",
     "Sizes",
     "Span",
     "Step",

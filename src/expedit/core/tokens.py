@@ -193,6 +193,11 @@ class Stream:
             opened=(*self.opened, Opened(token_map, stop, self.grid, self.side, origin)),
         )
 
+    def joined(self, tokens: Tensor) -> Stream:
+        """The stream with ``tokens`` ``(b, q, c)`` before all others: they are part of the prefix."""
+        more = tokens.shape[1]
+        return replace(self, x=torch.cat((tokens, self.x), 1), prefix=self.prefix + more, lead=self.lead + more)
+
     def restored(self, position: int) -> Stream:
         """The stream with every reduction undone whose span stops at or before ``position``, innermost first."""
         stream = self

@@ -1,0 +1,80 @@
+"""What a forward pass finds out before its blocks run: blocks see tokens, not the lattice that they came from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Grid
+
+
+class Notes:
+    """Two facts of the forward pass of each thread, written by modules of the host and read by its blocks.
+
+    While torch compiles, passes do not overlap and a thread's own storage cannot be traced: a plain attribute does.
+    Copies and pickles of a network get notes of their own.
+    """
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        self._traced: dict[str, Any] = {}
+
+    def _facts(self) -> dict[str, Any]:
+        return self._traced if torch.compiler.is_compiling() else self._local.__dict__
+
+    @property
+    def grid(self) -> Grid:
+        """The lattice that the patch convolution made last."""
+        grid: Grid = self._facts()["grid"]
+        return grid
+
+    @grid.setter
+    def grid(self, value: Grid) -> None:
+        self._facts()["grid"] = value
+
+    @property
+    def all_wanted(self) -> bool:
+        """Whether the caller asked for the hidden states of all blocks."""
+        return bool(self._facts().get("all_wanted", False))
+
+    def hear(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Pre-hook of the module that reads hidden states."""
+        default = getattr(getattr(module, "config", None), "output_hidden_states", False)
+        self._facts()["all_wanted"] = kwargs.get("output_hidden_states", default)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Notes:
+        return Notes()
+
+    def __reduce__(self) -> tuple[type[Notes], tuple[()]]:
+        return Notes, ()
+
+
+class NotedPatches(nn.Conv2d):
+    """A patch convolution, the same tensors under the same names, that notes the lattice it makes."""
+
+    notes: Notes
+
+    @classmethod
+    def around(cls, theirs: nn.Conv2d, notes: Notes) -> NotedPatches:
+        """What stands for ``theirs``."""
+        made = cls(
+            theirs.in_channels,
+            theirs.out_channels,
+            theirs.kernel_size,  # type: ignore[arg-type]
+            theirs.stride,  # type: ignore[arg-type]
+            theirs.padding,  # type: ignore[arg-type]
+            bias=theirs.bias is not None,
+            device="meta",
+        )
+        made.weight, made.bias, made.notes = theirs.weight, theirs.bias, notes
+        return made.train(theirs.training)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(b, 3, H, W) -> (b, c, h, w)``."""
+        feature_map = super().forward(input)
+        self.notes.grid = Grid(*feature_map.shape[2:])
+        return feature_map
