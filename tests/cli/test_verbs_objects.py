@@ -18,9 +18,8 @@ from expedit.checkpoints import mask2former
 from expedit.checkpoints.convert import convert
 from expedit.cli import main
 from expedit.cost.trace import token_clusters
-from expedit.data import ade20k_panoptic, coco
+from expedit.data import ade20k_panoptic, coco, open_dataset
 from expedit.data.ade20k import open_ade20k
-from expedit.data.object_data import open_objects
 from expedit.evaluation.evaluate import evaluate
 from expedit.evaluation.objects import evaluate_objects
 from expedit.models.mask2former import Architecture, Mask2Former
@@ -69,7 +68,7 @@ def test_comparison_of_a_recipe(coco_panoptic, shared, tmp_path, capsys, task, m
     assert [row["spec"] for row in rows] == ["dense", "expedit(alpha=5, grid=(4, 4), top_k=6)"]
     assert rows[0]["gmacs"] > rows[1]["gmacs"] > 0
     assert min(row["ms"] for row in rows) > 0
-    data = open_objects(root, task)
+    data = open_dataset(root, "val", task)
     fast = expedit.accelerate(
         expedit.load(model), "expedit(alpha=6, grid=(4, 4), top_k=6)", official_shift_mask=True, official_padding=True
     )

@@ -10,8 +10,9 @@ from PIL import Image
 
 from expedit.checkpoints.safetensors_format import save
 from expedit.cli import main
-from expedit.data.object_data import VIDEO, guess_objects
+from expedit.data.layouts import guess
 from expedit.data.rle import encode
+from expedit.data.storage import Tree
 from expedit.data.video_files import open_video
 from expedit.data.youtubevis import CLASSES, open_youtubevis
 from expedit.evaluation.evaluate_video import evaluate_video
@@ -56,7 +57,7 @@ def dataset(shared, tmp_path_factory):
 def test_doctor_knows_the_layout(dataset, tmp_path, capsys):
     assert main(["doctor", "--data", str(dataset)]) == 0
     assert "valid: 3 clips" in capsys.readouterr().out
-    assert guess_objects(dataset, "video") in VIDEO
+    assert guess(Tree(dataset), "video").name == "youtubevis-2019"
     broken = tmp_path / "broken"
     shutil.copytree(dataset, broken)
     next(broken.glob("valid/JPEGImages/*/00000.jpg")).write_bytes(b"no picture")

@@ -216,13 +216,24 @@ def test_class_lists(tmp_path):
 
 
 def test_what_a_user_types(tmp_path):
-    with pytest.raises(FileNotFoundError, match="expected a path, 'toy', or NAME:PATH"):
+    with pytest.raises(FileNotFoundError, match="expected a path, or NAME:PATH with a name in toy, ade20k"):
         open_dataset("nothing-like-that")
-    with pytest.raises(ValueError, match="expected the layout of one of"):
+    with pytest.raises(ValueError, match="expected the layout of one of these: ade20k"):
         open_dataset(tmp_path)
     assert len(open_dataset("toy", "val", length=3)) == 3
     write(tmp_path, {**tree("images", "labels"), "classes.txt": "a\nb\nc\nd"})
     assert open_dataset(f"folder:{tmp_path}")[0].name == "x"
+
+
+def test_data_for_other_models_and_settings_without_effect_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="coco-panoptic is data for panoptic models; for semantic there is toy"):
+        open_dataset(f"coco-panoptic:{tmp_path}")
+    with pytest.raises(ValueError, match="cityscapes is data for semantic models; for video there is youtubevis-2019"):
+        open_dataset("cityscapes:x", "val", "video")
+    with pytest.raises(ValueError, match="toy: takes no path"):
+        open_dataset(f"toy:{tmp_path}")
+    with pytest.raises(ValueError, match="ade20k: has no setting 'classes'"):
+        open_dataset(f"ade20k:{tmp_path}", classes=["a"])
 
 
 def test_camvid(shared):

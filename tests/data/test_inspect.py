@@ -8,8 +8,10 @@ import pytest
 
 from data_files import picture, write
 from expedit.cli import main
-from expedit.data.inspect import guess, inspect
-from expedit.data.inspect_objects import inspect_objects
+from expedit.data import LAYOUTS
+from expedit.data.inspect import inspect
+from expedit.data.layouts import guess
+from expedit.data.storage import Tree
 
 ZERO = np.zeros((3, 4), np.uint8)
 ADE = {
@@ -33,86 +35,82 @@ MINE = {"images/train/a.jpg": picture(3, 4), "labels/train/a.png": ZERO, "classe
 
 @pytest.mark.parametrize("place", ["data", "data.zip"])
 @pytest.mark.parametrize(
-    ("files", "kind", "splits"),
+    ("files", "name", "splits"),
     [
-        (ADE, "ade20k", [("val", 2, 2, 2)]),
-        (CITY, "cityscapes", [("val", 1, 1, 1)]),
-        (CONTEXT, "pascal-context", [("train", 1, 1, 1), ("val", 1, 1, 1)]),
-        (MINE, "folder", [("train", 1, 1, 1)]),
+        (ADE, "ade20k", [("val", 2, 2)]),
+        (CITY, "cityscapes", [("val", 1, 1)]),
+        (CONTEXT, "pascal-context", [("train", 1, 1), ("val", 1, 1)]),
+        (MINE, "folder", [("train", 1, 1)]),
     ],
 )
-def test_good_trees(tmp_path, place, files, kind, splits):
-    report = inspect(write(tmp_path / place, files))
-    assert report.kind == guess(report.path) == kind
-    assert [(split.name, split.images, split.labels, split.checked) for split in report.splits] == splits
-    assert report.ok
+def test_good_trees(tmp_path, place, files, name, splits):
+    root = write(tmp_path / place, files)
+    reports = inspect(root)
+    assert {report.name for report in reports} == {guess(Tree(root), "semantic").name} == {name}
+    assert [(report.split, report.count, report.checked) for report in reports] == splits
+    assert {report.problem for report in reports} == {None}
 
 
-def test_an_incomplete_split_is_counted_and_named(tmp_path):
+def test_an_incomplete_split_is_named(tmp_path):
     del (files := dict(ADE))["ADEChallengeData2016/annotations/validation/b.png"]
-    report = inspect(write(tmp_path, files))
-    (split,) = report.splits
-    assert (split.images, split.labels, split.checked) == (2, 1, 0)
-    assert "b.jpg: has no label, expected" in split.problem
-    assert not report.ok
+    [report] = inspect(write(tmp_path, files))
+    assert "b.jpg: has no label, expected" in report.problem
 
 
 def test_the_first_broken_pair_is_named(tmp_path):
     files = {**ADE, "ADEChallengeData2016/annotations/validation/b.png": ZERO + 151}
-    (split,) = inspect(write(tmp_path, files)).splits
-    assert "b.png: expected label values 0..150, 255, got 151" in split.problem
-    assert split.checked == 2
+    [report] = inspect(write(tmp_path, files))
+    assert "b.png: expected label values 0..150, 255, got 151" in report.problem
+    assert report.checked == 2
 
 
 def test_samples_are_spread_over_the_split(tmp_path):
     names = [f"{i:03d}" for i in range(50)]
     files = {f"images/val/{name}.png": picture(3, 4) for name in names} | {f"labels/val/{n}.png": ZERO for n in names}
     root = write(tmp_path, {**files, "classes.txt": "a", "labels/val/049.png": ZERO + 7})
-    assert inspect(root, samples=10).splits[0].checked == 10
-    assert inspect(root, samples=10).ok
-    thorough = inspect(root, samples=0)
-    assert "049.png" in thorough.splits[0].problem
+    assert [(report.checked, report.problem) for report in inspect(root, samples=10)] == [(10, None)]
+    [thorough] = inspect(root, samples=0)
+    assert "049.png" in thorough.problem
 
 
 def test_own_data_without_a_class_list(tmp_path):
     files = {path: content for path, content in MINE.items() if path != "classes.txt"}
     root = write(tmp_path, {**files, "labels/train/a.png": np.array([[0, 1, 2, 9]] * 3, dtype=np.uint8)})
-    report = inspect(root)
-    assert report.kind == "folder"
-    assert report.splits[0].problem is None
-    assert "classes.txt: one class name per line; the labels that were read hold 0..2, 9" in report.missing[0]
-    assert inspect(root, classes=[str(i) for i in range(10)]).ok
+    [report] = inspect(root)
+    assert report.name == "folder"
+    assert "classes.txt: expected the class names here, one per line" in report.problem
+    assert report.problem.endswith("the labels that were read hold 0..2, 9")
 
 
 def test_pascal_context_without_masks_says_what_is_expected(tmp_path):
     files = {path: content for path, content in CONTEXT.items() if "Class" not in path}
-    report = inspect(write(tmp_path, files))
-    assert report.kind == "pascal-context"
-    assert "SegmentationClassContext: expected this, or trainval_merged.json" in report.splits[0].problem
+    reports = inspect(write(tmp_path, files))
+    assert [report.name for report in reports] == ["pascal-context"] * 2
+    assert "SegmentationClassContext: expected this, or trainval_merged.json" in reports[0].problem
 
 
-def test_something_else(tmp_path):
-    report = inspect(write(tmp_path, {"a.txt": "", "b/c.jpg": picture()}))
-    assert (report.kind, report.splits, report.ok) == (None, (), False)
-    kinds = ["ade20k", "cityscapes", "pascal-context", "coco-panoptic", "coco-instance", "youtubevis", "folder"]
-    assert [line.split(":")[0] for line in report.missing] == kinds
+def test_something_else(tmp_path, capsys):
+    root = write(tmp_path, {"a.txt": "", "b/c.jpg": picture()})
+    assert inspect(root) == []
+    assert main(["doctor", "--data", str(root)]) == 2
+    printed = capsys.readouterr().out.splitlines()
+    assert "no data set that expedit knows" in printed[0]
+    assert [line.split(":")[0].strip() for line in printed[1:]] == [*LAYOUTS]
     with pytest.raises(FileNotFoundError, match="no such folder or archive"):
         inspect(tmp_path / "none")
 
 
-def test_reports_read_like_a_list(tmp_path):
-    good = str(inspect(write(tmp_path / "a", ADE))).splitlines()
-    assert good[1:] == ["  val: 2 images, 2 labels, 2 pairs read", "    nothing wrong"]
-    assert good[0].endswith(": ade20k")
-    other = str(inspect(write(tmp_path / "b", {"x.txt": ""})))
-    assert "no data set that expedit knows\n  expected:\n    ade20k: " in other
+def test_reports_read_like_a_list(tmp_path, capsys):
+    assert main(["doctor", "--data", str(write(tmp_path / "a", ADE))]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].endswith(": ade20k")
+    assert printed[1:] == ["  val: 2 images, 2 read with their ground truth", "    nothing wrong"]
 
 
 def test_a_folder_with_one_side_only(tmp_path):
-    report = inspect(write(tmp_path, {"leftImg8bit/val/bonn/b_1_leftImg8bit.png": picture(3, 4)}))
-    assert report.kind == "cityscapes"
-    assert (report.splits[0].images, report.splits[0].labels) == (1, 0)
-    assert "gtFine/val/bonn/b_1_gtFine_labelIds.png" in report.splits[0].problem
+    [report] = inspect(write(tmp_path, {"leftImg8bit/val/bonn/b_1_leftImg8bit.png": picture(3, 4)}))
+    assert report.name == "cityscapes"
+    assert "gtFine/val/bonn/b_1_gtFine_labelIds.png" in report.problem
 
 
 PANOPTIC = {"images": [{"id": 7, "file_name": "a.jpg", "height": 3, "width": 4}], "categories": []}
@@ -135,13 +133,17 @@ COCO = {
 @pytest.mark.parametrize("place", ["coco", "coco.zip"])
 def test_panoptic_and_instance_data(tmp_path, place, capsys):
     root = write(tmp_path / place, COCO)
-    reports = inspect_objects(root)
-    assert [report.kind for report in reports] == ["coco-panoptic", "coco-instance"]
-    for report in reports:  # the training images are not there, so nobody asks for them
-        assert [(split.name, split.images, split.checked) for split in report.splits] == [("val", 1, 1)]
-        assert report.ok
+    assert [(report.name, report.split, report.count, report.checked, report.problem) for report in inspect(root)] == [
+        ("coco-panoptic", "val", 1, 1, None),
+        ("coco-instance", "val", 1, 1, None),
+    ]  # the training images are not there, so nobody asks for them
     assert main(["doctor", "--data", str(root)]) == 0
     assert "coco-panoptic" in capsys.readouterr().out
+
+
+def test_annotations_beside_images_are_no_labels_of_ones_own(tmp_path):
+    files = {path.replace("val2017/a.jpg", "images/val2017/a.jpg"): content for path, content in COCO.items()}
+    assert {report.name for report in inspect(write(tmp_path, files))} == {"coco-panoptic", "coco-instance"}
 
 
 def test_real_instance_data(shared, capsys):
@@ -162,37 +164,31 @@ def test_real_instance_data(shared, capsys):
 )
 def test_broken_panoptic_data_is_named(tmp_path, change, complaint):
     files = {path: content for path, content in {**COCO, **change}.items() if content is not None}
-    [report, _] = inspect_objects(write(tmp_path, files))
-    assert re.search(complaint, report.splits[0].problem)
-    assert not report.ok
+    assert re.search(complaint, inspect(write(tmp_path, files))[0].problem)
 
 
 def test_damaged_masks_are_found(tmp_path):
     files = json.loads(json.dumps(COCO["annotations/instances_val2017.json"]))
     files["annotations"][0]["segmentation"] = {"size": [3, 4], "counts": "zzzz"}
-    report = inspect_objects(write(tmp_path, {**COCO, "annotations/instances_val2017.json": files}))[1]
-    assert "expected polygons or run lengths" in report.splits[0].problem
+    report = inspect(write(tmp_path, {**COCO, "annotations/instances_val2017.json": files}))[1]
+    assert "expected polygons or run lengths" in report.problem
 
 
 def test_prepared_ade20k(tmp_path):
     root = write(tmp_path, ADE)
-    assert inspect_objects(root) == []
+    assert [report.name for report in inspect(root)] == ["ade20k"]
     pictures = [{"id": "a", "file_name": "a.jpg", "height": 3, "width": 4}]
     truth = {"images": pictures, "categories": [], "annotations": []}
     write(root / "ADEChallengeData2016", {"ade20k_instance_val.json": truth})
-    [report] = inspect_objects(root)
-    assert (report.kind, report.ok) == ("ade20k-instance", True)
+    assert [(report.name, report.problem) for report in inspect(root)] == [("ade20k", None), ("ade20k-instance", None)]
 
 
 def test_camvid(shared):
-    report = inspect(shared / "data" / "camvid", samples=3)
-    assert [(split.name, split.images, split.labels) for split in report.splits] == [
-        ("train", 367, 367),
-        ("val", 101, 101),
-    ]
+    reports = inspect(shared / "data" / "camvid", samples=3)
+    assert [(report.split, report.count) for report in reports] == [("train", 367), ("val", 101)]
 
 
 def test_listing_data_sets_needs_no_torch():
-    code = "import sys, expedit.data; print('torch' in sys.modules, *expedit.data.DATASETS)"
+    code = "import sys, expedit.data; print('torch' in sys.modules, *expedit.data.LAYOUTS)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert answer == ["False", "toy", "ade20k", "cityscapes", "pascal-context", "pascal-context-59", "folder"]
+    assert answer == ["False", *LAYOUTS]

@@ -18,8 +18,7 @@ from pycocotools.cocoeval import COCOeval
 import expedit
 from expedit.checkpoints import mask2former
 from expedit.cli import main
-from expedit.data import ade20k_panoptic, coco
-from expedit.data.object_data import open_objects
+from expedit.data import ade20k_panoptic, coco, open_dataset
 from expedit.evaluation.objects import evaluate_objects
 from expedit.evaluation.processes import Processes
 from expedit.evaluation.resume import Journal
@@ -145,7 +144,7 @@ class Knowing(torch.nn.Module):
 
 
 def test_good_answers_have_good_figures_and_the_oracles_agree(coco_panoptic, shared, tmp_path):
-    data = open_objects(coco_panoptic, "panoptic")
+    data = open_dataset(coco_panoptic, "val", "panoptic")
     result = evaluate_objects(Knowing(data, "panoptic"), data, submission=tmp_path)
     expected = panoptic_oracle(
         coco_panoptic / "annotations/panoptic_val2017.json", result.submission, coco_panoptic / "panoptic_val2017"
@@ -153,7 +152,7 @@ def test_good_answers_have_good_figures_and_the_oracles_agree(coco_panoptic, sha
     assert result.figures["PQ"] == pytest.approx(expected["All"]["pq"], abs=1e-12)
     assert 0.3 < result.figures["PQ"] < 0.95
     root = shared / "data/coco_instance/tinycoco"
-    data = open_objects(root, "instance")
+    data = open_dataset(root, "val", "instance")
     result = evaluate_objects(Knowing(data, "instance"), data, submission=tmp_path)
     assert list(result.figures.values()) == pytest.approx(
         instance_oracle(root / "annotations/instances_val2017.json", result.submission), abs=1e-12
@@ -181,7 +180,7 @@ class Part(Processes):
 
 
 def test_killed_and_continued_by_two_processes_equals_undisturbed(shared, tmp_path):
-    data = open_objects(shared / "data/coco_instance/tinycoco", "instance")
+    data = open_dataset(shared / "data/coco_instance/tinycoco", "val", "instance")
     whole = evaluate_objects(Knowing(data, "instance"), data)
     journal = Journal(tmp_path / "state", {"model": "knowing"})
 
@@ -217,7 +216,7 @@ def test_killed_and_continued_by_two_processes_equals_undisturbed(shared, tmp_pa
 
 def test_what_does_not_go_together_is_refused(coco_panoptic, shared, tmp_path, capsys):
     panoptic, root = network("panoptic", coco.panoptic_categories()), shared / "data/coco_instance/tinycoco"
-    data = open_objects(root, "instance")
+    data = open_dataset(root, "val", "instance")
     with pytest.raises(
         ValueError, match=r"expected data for panoptic segmentation \(PanopticFiles\), got InstanceFiles"
     ):
@@ -229,8 +228,11 @@ def test_what_does_not_go_together_is_refused(coco_panoptic, shared, tmp_path, c
         evaluate_objects(Knowing(data, "instance"), data, limit=0)
     path = saved(panoptic, tmp_path)
     for argv, complaint in (
-        ([path, f"coco-instance:{root}"], "NAME:PATH with a name for panoptic: coco-panoptic, ade20k-panoptic"),
-        ([path, root], "expected the layout of one of coco-panoptic, ade20k-panoptic"),
+        (
+            [path, f"coco-instance:{root}"],
+            "is data for instance models; for panoptic there is coco-panoptic",
+        ),
+        ([path, root], "expected the layout of one of these: coco-panoptic ("),
         ([path, coco_panoptic, "--flip"], "are for semantic models"),
         ([path, coco_panoptic, "--option", "official_padding"], "give a method with -m"),
         ([path, coco_panoptic, "-m", SPEC, "--option", "official_paint"], "unknown option official_paint; accepted: "),

@@ -6,7 +6,7 @@ import torch
 
 from expedit.checkpoints.zoo import ARCHITECTURES
 from expedit.cost.published import published_macs
-from expedit.data import DATASETS
+from expedit.data import LAYOUTS
 from expedit.methods import ACT, EViT, Expedit, ToMe
 from expedit.recipes import FOLDER, load_recipe
 from expedit.spec import parse
@@ -85,7 +85,7 @@ def test_shipped_recipes_are_complete(name):
     recipe = load_recipe(name)
     assert recipe.name == name
     assert recipe.architecture in ARCHITECTURES
-    assert recipe.data in DATASETS
+    assert recipe.data in LAYOUTS
     assert recipe.rows[0].parsed() is None
     assert (recipe.norm_eps, recipe.pos_embed) == (1e-6, "bicubic")
     for row in recipe.rows[1:]:

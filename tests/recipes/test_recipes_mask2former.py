@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from expedit.data.object_data import VIDEO
+from expedit.data import LAYOUTS
 from expedit.recipes import FOLDER, load_recipe, measured_at, names
 
 TABLES = {
@@ -69,7 +69,7 @@ def test_recipes_say_how_they_were_measured(name, recipe):
     sizes = {"youtubevis-2019": (28, 480, 832), "youtubevis-2021": (32, 400, 640)}
     assert recipe.measured_at == sizes.get(recipe.data, (1, 1152, 1152))
     assert measured_at(recipe.architecture) == recipe.measured_at
-    assert (recipe.split == "valid") == (recipe.data in VIDEO)
+    assert (recipe.split == "valid") == (LAYOUTS[recipe.data].task == "video")
     text = (FOLDER / f"{name}.yaml").read_text()
     assert text.startswith("#")
     assert f"expedit compare {name} " in text

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from ..comparison.result import Row
     from ..core import Method
     from ..cost.benchmark import Counted, Timed
-    from ..data import SemanticData
-    from ..data.object_data import ObjectData
+    from ..data.layouts import DataSet
     from ..recipes import Recipe
 
 
@@ -103,20 +102,16 @@ def size_of(model: nn.Module, recipe: Recipe) -> tuple[int, int]:
     return nominal_size(model) if recipe.measured_at is None else recipe.measured_at[1:]
 
 
-def open_data(recipe: Recipe, args: argparse.Namespace) -> SemanticData | ObjectData:
+def open_data(recipe: Recipe, args: argparse.Namespace) -> DataSet:
     """The recipe's data set; ValueError if it needs a place and none was given."""
-    from ..data import open_dataset
-    from ..data.object_data import BY_TASK, open_objects
+    from ..data import LAYOUTS, open_dataset
 
     if recipe.data == "toy":
         return open_dataset("toy", recipe.split)
     if args.data is None:
         raise ValueError(f"{recipe.name}: give the {recipe.data} data with --data PATH, or use --speed-only")
     place, settings = f"{recipe.data}:{args.data}", {} if args.classes is None else {"classes": args.classes}
-    for task, names in BY_TASK.items():
-        if recipe.data in names:
-            return open_objects(place, task, recipe.split)
-    return open_dataset(place, recipe.split, **settings)
+    return open_dataset(place, recipe.split, LAYOUTS[recipe.data].task, **settings)
 
 
 def load_model(recipe: Recipe, args: argparse.Namespace, without: bool) -> nn.Module:
@@ -136,7 +131,7 @@ def load_model(recipe: Recipe, args: argparse.Namespace, without: bool) -> nn.Mo
     return model if args.macs_only else model.to(args.device, dtype_of(args))
 
 
-def images_of(data: SemanticData | ObjectData, recipe: Recipe, args: argparse.Namespace) -> int:
+def images_of(data: DataSet, recipe: Recipe, args: argparse.Namespace) -> int:
     """How many images to evaluate."""
     return min(args.limit or recipe.images, len(data))
 
@@ -224,7 +219,7 @@ def settings_of(images: int, recipe: Recipe, args: argparse.Namespace) -> dict[s
 
 
 def report(
-    contest: Contest, data: SemanticData, table: Sequence[Row], facts: dict[str, str], args: argparse.Namespace
+    contest: Contest, data: DataSet, table: Sequence[Row], facts: dict[str, str], args: argparse.Namespace
 ) -> None:
     """The HTML report, with pictures of the first images."""
     from ..comparison.report import write_report

@@ -93,15 +93,19 @@ def check_torchvision() -> list[str]:
 
 
 def check_data(path: Path) -> int:
-    """Tell which data sets a tree holds and what they lack."""
+    """Print which data sets a folder or archive holds, and what is wrong with them."""
+    from ..data import LAYOUTS
     from ..data.inspect import inspect
-    from ..data.inspect_objects import inspect_objects
 
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such folder or file")
-    semantic, objects = inspect(path), inspect_objects(path)
-    unknown = semantic.kind in (None, "folder") and not semantic.ok  # images alone look like a folder without labels
-    reports = objects if objects and unknown else [semantic, *objects]
+    reports = inspect(path)
+    if not reports:
+        print(f"{path}: the layout of no data set that expedit knows; expected one of")
+        for layout in LAYOUTS.values():
+            print(f"  {layout.name}: {layout.expected}")
     for report in reports:
-        print(report)
-    return 0 if all(report.ok for report in reports) else 2
+        unit = "clips" if LAYOUTS[report.name].task == "video" else "images"
+        print(f"{path}: {report.name}")
+        print(f"  {report.split}: {report.count} {unit}, {report.checked} read with their ground truth")
+        for line in (report.problem or "nothing wrong", *report.remarks):
+            print(f"    {line}")
+    return 0 if reports and all(report.problem is None for report in reports) else 2

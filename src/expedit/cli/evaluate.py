@@ -154,7 +154,7 @@ def semantic(job: Job) -> None:
 
 def objects(job: Job) -> None:
     """Panoptic quality, or average precision of masks or tracks; of videos without public truth the submission only."""
-    from ..data.object_data import open_objects
+    from ..data import open_dataset
     from ..evaluation.evaluate_video import evaluate_video
     from ..evaluation.objects import evaluate_objects
     from ..evaluation.resume import Journal
@@ -165,7 +165,7 @@ def objects(job: Job) -> None:
         raise ValueError(f"--against, --flip and --scales are for semantic models; {args.model} is {job.task}")
     if args.submission is not None:
         args.submission.mkdir(parents=True, exist_ok=True)
-    data = open_objects(place(args), job.task, args.split)
+    data = open_dataset(place(args), args.split, job.task)
     if job.task == "video":
         evaluate: Callable[..., ObjectEvaluation | None] = evaluate_video
         clips = {"frame_batch": args.frame_batch, "window": args.window, "overlap": args.overlap}
@@ -196,7 +196,7 @@ TASKS: dict[str, Callable[[Job], None]] = {
 
 
 def place(args: argparse.Namespace) -> str:
-    """The data set as ``open_dataset`` and ``open_objects`` take it."""
+    """The data set as ``open_dataset`` takes it."""
     return args.data if args.root is None else f"{args.data}:{args.root}"
 
 

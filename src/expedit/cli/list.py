@@ -17,8 +17,7 @@ def run(args: argparse.Namespace) -> int:
 
     from .. import recipes
     from ..checkpoints.zoo import ARCHITECTURES, SHIPPED
-    from ..data import DATASETS
-    from ..data.object_data import BY_TASK
+    from ..data import LAYOUTS
     from ..methods import METHODS
 
     models = Table("model", "weights", title="Models", title_justify="left")
@@ -30,9 +29,8 @@ def run(args: argparse.Namespace) -> int:
     for name, method in METHODS.items():
         methods.add_row(name, _settings(method()))
     data = Table("data set", "for", title="Data sets", title_justify="left")
-    for task, known in {"semantic": DATASETS, **BY_TASK}.items():
-        for name in known:
-            data.add_row(name, f"{task} segmentation")
+    for layout in LAYOUTS.values():
+        data.add_row(layout.name, f"{layout.task} segmentation")
     tables = Table("recipe", "table", title="Recipes", title_justify="left")
     for name in recipes.names():
         tables.add_row(name, recipes.load_recipe(name).title)

@@ -30,24 +30,28 @@ def open_ade20k(root: Path, split: str = "val") -> Pairs:
     """
     folder = split_name(split, SPLITS)
     tree = Tree(root)
-    base = find_ade20k(tree)
-    if base is None:
-        raise FileNotFoundError(f"{tree.where('ADEChallengeData2016/images')}: expected this folder of ADE20K")
+    base = ade20k_base(tree)
     classes, palette = shipped_class_list("ade20k")
     table = lookup(len(classes), reduce_zero_label=True)
-    found = match(tree, *ade20k_sides(base, folder))
+    images, labels = (posixpath.join(base, kind, folder) for kind in ("images", "annotations"))
+    found = match(tree, Side(images, IMAGE_ENDINGS), Side(labels, (".png",)))
     names = sample_names([key for key, _, _ in found])
     pairs = (Pair(name, image, LabelFile(label, table)) for name, (_, image, label) in zip(names, found, strict=True))
     return Pairs(tree, classes, palette, tuple(pairs))
 
 
-def find_ade20k(tree: Tree) -> str | None:
-    """Where in the tree ``images/training`` or ``images/validation`` lies."""
-    folders = ("images/training", "images/validation")
-    return next((base for base in BASES if any(tree.has(posixpath.join(base, f)) for f in folders)), None)
+def find_ade20k(tree: Tree) -> list[str]:
+    """The splits whose images are there."""
+    return [split for split in ("train", "val") if _base_of(tree, SPLITS[split]) is not None]
 
 
-def ade20k_sides(base: str, folder: str) -> tuple[Side, Side]:
-    """Images and labels of the split whose folder is called that."""
-    images, labels = (posixpath.join(base, kind, folder) for kind in ("images", "annotations"))
-    return Side(images, IMAGE_ENDINGS), Side(labels, (".png",))
+def ade20k_base(tree: Tree) -> str:
+    """Where in the tree the images lie; FileNotFoundError where they do not."""
+    for folder in ("training", "validation"):
+        if (base := _base_of(tree, folder)) is not None:
+            return base
+    raise FileNotFoundError(f"{tree.where('ADEChallengeData2016/images')}: expected this folder of ADE20K")
+
+
+def _base_of(tree: Tree, folder: str) -> str | None:
+    return next((base for base in BASES if tree.has(posixpath.join(base, "images", folder))), None)

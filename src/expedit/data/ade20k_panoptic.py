@@ -14,7 +14,7 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
-from .ade20k import SPLITS, find_ade20k
+from .ade20k import SPLITS, ade20k_base, find_ade20k
 from .class_list import shipped_class_list
 from .coco_files import Categories, InstanceFiles, PanopticFiles, open_instance, open_panoptic
 from .pairs import split_name
@@ -58,23 +58,20 @@ def open_ade20k_panoptic(root: Path, split: str = "val") -> PanopticFiles:
         ValueError: an unknown split, or an annotation file that is none.
     """
     base, images, short = _places(root, split)
-    target = _prepared(root, base, f"ade20k_panoptic_{short}.json", "ade20k-panoptic")
+    target = _prepared(root, _annotation_file(base, "panoptic", short), "ade20k-panoptic")
     return open_panoptic(root, panoptic_categories(), [target], [posixpath.splitext(target)[0]], images)
 
 
 def open_ade20k_instance(root: Path, split: str = "val") -> InstanceFiles:
     """ADE20K instances; arguments and errors as for ``open_ade20k_panoptic``."""
     base, images, short = _places(root, split)
-    target = _prepared(root, base, f"ade20k_instance_{short}.json", "ade20k-instance")
+    target = _prepared(root, _annotation_file(base, "instance", short), "ade20k-instance")
     return open_instance(root, instance_categories(), [target], images)
 
 
-def ade20k_base(tree: Tree) -> str:
-    """Where in the tree the images lie; FileNotFoundError where they do not."""
-    base = find_ade20k(tree)
-    if base is None:
-        raise FileNotFoundError(f"{tree.where('ADEChallengeData2016/images')}: expected this folder of ADE20K")
-    return base
+def find_prepared(tree: Tree, task: str) -> list[str]:
+    """The splits of which ``expedit prepare`` has made the annotations of that task."""
+    return [split for split in find_ade20k(tree) if tree.exists(_annotation_file(ade20k_base(tree), task, split))]
 
 
 def _places(root: Path, split: str) -> tuple[str, Sequence[str], str]:
@@ -84,8 +81,11 @@ def _places(root: Path, split: str) -> tuple[str, Sequence[str], str]:
     return base, [posixpath.join(base, "images", folder)], SHORT[folder]
 
 
-def _prepared(root: Path, base: str, name: str, command: str) -> str:
-    target = posixpath.join(base, name)
+def _annotation_file(base: str, task: str, split: str) -> str:
+    return posixpath.join(base, f"ade20k_{task}_{split}.json")
+
+
+def _prepared(root: Path, target: str, command: str) -> str:
     tree = Tree(root)
     if not tree.exists(target):
         raise FileNotFoundError(f"{tree.where(target)}: no such file; make it with: expedit prepare {command} {root}")

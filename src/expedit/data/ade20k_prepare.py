@@ -22,8 +22,8 @@ from typing import Literal
 
 import numpy as np
 
-from .ade20k import SPLITS
-from .ade20k_panoptic import THINGS, ade20k_base, instance_categories, panoptic_categories
+from .ade20k import SPLITS, ade20k_base
+from .ade20k_panoptic import THINGS, instance_categories, panoptic_categories
 from .coco_files import Categories, Json
 from .decode import decode_indices, decode_rgb, image_size
 from .pairs import check_size

@@ -58,11 +58,13 @@ def open_cityscapes(root: Path, split: str = "val") -> Pairs:
     """
     split_name(split, SPLITS)
     tree = Tree(root)
-    base = find_cityscapes(tree)
+    base = _base_of(tree, "")
     if base is None:
         raise FileNotFoundError(f"{tree.where(f'leftImg8bit/{split}')}: expected this folder of Cityscapes")
+    images, labels = (posixpath.join(base, kind, split) for kind in ("leftImg8bit", "gtFine"))
+    sides = Side(images, (IMAGE_ENDING,)), Side(labels, (LABEL_IDS, TRAIN_IDS), later_wins=True)
     tables = {LABEL_IDS: label_id_table(), TRAIN_IDS: lookup(len(CLASSES))}
-    found = match(tree, *cityscapes_sides(base, split))
+    found = match(tree, *sides)
     names = sample_names([key for key, _, _ in found])
     pairs = [
         Pair(name, image, LabelFile(label, tables[TRAIN_IDS if label.endswith(TRAIN_IDS) else LABEL_IDS]))
@@ -71,15 +73,9 @@ def open_cityscapes(root: Path, split: str = "val") -> Pairs:
     return Pairs(tree, tuple(name for _, name, _ in CLASSES), tuple(color for _, _, color in CLASSES), tuple(pairs))
 
 
-def find_cityscapes(tree: Tree) -> str | None:
-    """Where in the tree ``leftImg8bit`` lies."""
-    return next((base for base in BASES if tree.has(posixpath.join(base, "leftImg8bit"))), None)
-
-
-def cityscapes_sides(base: str, split: str) -> tuple[Side, Side]:
-    """Images, and labels: by train id where these were prepared, else by label id."""
-    images, labels = (posixpath.join(base, kind, split) for kind in ("leftImg8bit", "gtFine"))
-    return Side(images, (IMAGE_ENDING,)), Side(labels, (LABEL_IDS, TRAIN_IDS), later_wins=True)
+def find_cityscapes(tree: Tree) -> list[str]:
+    """The splits whose images are there."""
+    return [split for split in SPLITS if _base_of(tree, split) is not None]
 
 
 def label_id_table() -> np.ndarray:
@@ -90,3 +86,7 @@ def label_id_table() -> np.ndarray:
     for train_id, (label_id, _, _) in enumerate(CLASSES):
         table[label_id] = train_id
     return table
+
+
+def _base_of(tree: Tree, split: str) -> str | None:
+    return next((base for base in BASES if tree.has(posixpath.join(base, "leftImg8bit", split).rstrip("/"))), None)

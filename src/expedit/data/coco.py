@@ -47,8 +47,13 @@ def instance_categories() -> Categories:
 
 
 def find_coco(tree: Tree, task: str) -> list[str]:
-    """Annotation files of ``task``, "panoptic" or "instance", in the tree."""
-    return [file for folder in ("train2017", "val2017") for file in annotation_files(task, folder) if tree.exists(file)]
+    """Splits with annotations and images: the annotations of all come in one archive, the images do not."""
+    return [
+        split
+        for split in ("train", "val")
+        if any(tree.exists(file) for file in annotation_files(task, SPLITS[split]))
+        and any(tree.has(folder) for folder in image_folders(SPLITS[split]))
+    ]
 
 
 def annotation_files(task: str, folder: str) -> list[str]:

@@ -102,8 +102,14 @@ def folder_sides(tree: Tree, base: str, split: str, labelled: bool = True) -> Si
     )
 
 
-def folder_splits(tree: Tree, base: str) -> list[str]:
+def has_class_list(tree: Tree) -> bool:
+    """Whether a class list lies beside the data, which makes it one's own whatever else it looks like."""
+    return any(tree.exists(posixpath.join(base, CLASS_FILE)) for base in ("", folder_base(tree)))
+
+
+def find_folder(tree: Tree) -> list[str]:
     """Which of train, val and test are there."""
+    base = folder_base(tree)
     flat = [] if has_splits(tree, base) else ["val"]
     return [
         split

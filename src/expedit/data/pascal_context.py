@@ -43,7 +43,12 @@ def open_pascal_context_59(root: Path, split: str = "val") -> Pairs:
     return _open(root, split, reduce_zero_label=True)
 
 
-def find_pascal_context(tree: Tree) -> str | None:
+def find_pascal_context(tree: Tree) -> list[str]:
+    """Both splits where there is anything of Pascal Context: only the annotations say which."""
+    return [] if _base_of(tree) is None else [*SPLITS]
+
+
+def _base_of(tree: Tree) -> str | None:
     """Where in the tree VOC2010 with anything of Pascal Context lies."""
     for base in BASES:
         ours = any(tree.has(posixpath.join(base, folder)) for folder in (MASKS, LISTS))
@@ -60,7 +65,7 @@ def annotation_file(tree: Tree, base: str) -> str | None:
 def _open(root: Path, split: str, reduce_zero_label: bool) -> Pairs:
     split_name(split, SPLITS)
     tree = Tree(root)
-    base = find_pascal_context(tree)
+    base = _base_of(tree)
     if base is None:
         raise FileNotFoundError(
             f"{tree.where(BASES[-1])}: expected {IMAGES} of VOC2010, and beside it {MASKS} or {FILE} of Pascal Context"

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from ..data.object_data import ObjectData
+from ..data.layouts import DataSet
 from ..inference import predict_prepared
 from ..models.card import Card
 from ..prepare import prepared
@@ -46,7 +46,7 @@ class ObjectEvaluation(Pace):
 
 def evaluate_objects(
     model: nn.Module,
-    data: ObjectData,
+    data: DataSet,
     *,
     limit: int | None = None,
     workers: int = 2,
@@ -116,7 +116,7 @@ def evaluate_objects(
     return ObjectEvaluation(**vars(taken), task=card.task, figures=figures, per_class=per_class, submission=written)
 
 
-def judge_of(card: Card, data: ObjectData, submission: Path | None) -> Judge:
+def judge_of(card: Card, data: DataSet, submission: Path | None) -> Judge:
     """Who scores this model on this data; ValueError if they are of different tasks, or of one without a metric."""
     if card.task not in JUDGES:
         raise ValueError(f"expected a model for one of {', '.join(JUDGES)}, got one for {card.task} segmentation")

@@ -14,8 +14,7 @@ import yaml
 
 from ..checkpoints.zoo import ARCHITECTURES, SHIPPED
 from ..core import Method
-from ..data import DATASETS
-from ..data.object_data import INSTANCE, PANOPTIC, VIDEO
+from ..data import LAYOUTS
 from ..models.vit import Interpolation
 from ..spec import parse
 
@@ -25,7 +24,6 @@ LIMIT = 1 << 20
 
 DENSE = "dense"
 METRICS = ("miou", "pq", "ap")
-TASK_DATA = (*DATASETS, *PANOPTIC, *INSTANCE, *VIDEO)
 Settings = Literal["released", "inferred", "not identifiable", "ours"]
 PLAIN = {int: "a positive integer", float: "a positive number", str: "text", bool: "true or false"}
 T = TypeVar("T")
@@ -97,7 +95,7 @@ class Recipe:
         name: of the file, without suffix.
         title: for people.
         architecture: name in ``zoo.ARCHITECTURES`` or, with its weights, in ``zoo.SHIPPED``.
-        data: name in ``data.DATASETS`` or in ``data.object_data``.
+        data: name in ``data.LAYOUTS``.
         split: of the data.
         images: how many it has.
         weights: where they are published; empty for a model that ships.
@@ -122,7 +120,7 @@ class Recipe:
     measured_at: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        for name, accepted in (("architecture", [*SHIPPED, *ARCHITECTURES]), ("data", TASK_DATA)):
+        for name, accepted in (("architecture", [*SHIPPED, *ARCHITECTURES]), ("data", [*LAYOUTS])):
             if getattr(self, name) not in accepted:
                 raise ValueError(f"{name}: expected one of {', '.join(accepted)}, got {getattr(self, name)!r}")
         if self.norm_eps is not None and self.norm_eps >= 1:
