@@ -151,7 +151,7 @@ def labels_of(
 ) -> Tensor:
     """Class index of every pixel ``(H, W)`` int32, (height, width) ``size``, of an image ``prepared`` at some scales.
 
-    With several scales, or ``flip`` (each view also mirrored), the means of the softmax maps decide (spec a.3).
+    With several scales, or ``flip`` (each view also mirrored), the means of the softmax maps decide.
     """
     weight = next(model.parameters())
     maps = []
@@ -164,7 +164,7 @@ def labels_of(
 
 
 def slide(model: nn.Module, pixels: Tensor, crop: int | None, stride: int | None, window_batch: int = 1) -> Tensor:
-    """Mean of the logits of all windows over an image (spec a.3).
+    """Mean of the logits of all windows over an image (docs/protocols.md, Windows).
 
     Args:
         model: ``(b, 3, H, W) -> (b, classes, H, W)``.

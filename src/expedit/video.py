@@ -123,7 +123,7 @@ def track(
     overlap: int | None = None,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Tracks:
-    """Find the tracks of a clip by the protocol of the model's card (spec h).
+    """Find the tracks of a clip by the protocol of the model's card.
 
     The frames are read once, one after the other. Backbone and pixel decoder see ``frame_batch`` of them at a time.
     What they make of a frame is kept for the queries: that memory grows with the clip, or is that of one window.
@@ -179,7 +179,7 @@ def _step(window: int | None, overlap: int | None) -> int:
 def clip_features(
     model: VideoMask2Former, frames: Iterable[Frame], frame_batch: int
 ) -> tuple[Sizes, Iterator[FrameFeatures]]:
-    """The sizes of a clip's frames, told by the first, and what the queries see of every frame."""
+    """The sizes of a clip's frames, taken from the first, and what the queries see of every frame."""
     if frame_batch < 1:
         raise ValueError(f"frame_batch: expected at least 1 frame, got {frame_batch}")
     card = model.card

@@ -177,7 +177,7 @@ def rounds_of(rounds: int, device: str, compile: bool) -> int:
 
 @contextmanager
 def room_to_compile() -> Iterator[None]:
-    """Nothing compiled before is kept, and torch may not fall back to eager runs behind its eighth network."""
+    """Nothing compiled before is kept, and torch may not fall back to eager runs after its eighth network."""
     torch.compiler.reset()
     with torch._dynamo.config.patch(recompile_limit=MOST_COMPILED, fail_on_recompile_limit_hit=True):
         yield

@@ -22,8 +22,8 @@ Embed is what precedes the first block, head what follows the last one; only a S
 """
 
 
-class Ledger:
-    """Books what ``gauge`` says goes by to the innermost part that is open."""
+class Meter:
+    """Adds what ``gauge`` advances by to the innermost part that is open."""
 
     def __init__(self, gauge: Callable[[], float]) -> None:
         self.gauge = gauge
@@ -31,55 +31,55 @@ class Ledger:
         self.open = ["embed"]
         self.last = gauge()
 
-    def book(self) -> None:
-        """What went by since the last call belongs to the part that is open."""
+    def read(self) -> None:
+        """Since the last reading everything belonged to the part that is open."""
         now = self.gauge()
         self.spent[self.open[-1]] += now - self.last
         self.last = now
 
     def go_on_with(self, part: str) -> None:
         """From here on everything that is not inside a part of its own is ``part``."""
-        self.book()
+        self.read()
         self.open[0] = part
 
     @contextmanager
     def inside(self, part: str) -> Iterator[None]:
         """The block is ``part``."""
-        self.book()
+        self.read()
         self.open.append(part)
         yield
-        self.book()
+        self.read()
         self.open.pop()
 
 
 @dataclass(frozen=True)
-class _BookedMap(TokenMap):
-    """A token map whose way up is booked."""
+class _MeteredMap(TokenMap):
+    """A token map whose way up is "restore"."""
 
-    ledger: Ledger | None = None
+    meter: Meter | None = None
 
     def up(self, y: Tensor) -> Tensor:
-        assert self.ledger is not None, "made by _BookedReducer only"
-        with self.ledger.inside("restore"):
+        assert self.meter is not None, "made by _MeteredReducer only"
+        with self.meter.inside("restore"):
             return super().up(y)
 
 
 @dataclass(frozen=True)
-class _BookedReducer:
-    """A reducer that is booked; what runs after it is "blocks after"."""
+class _MeteredReducer:
+    """A reducer as "reduce"; what runs after it is "blocks after"."""
 
     reducer: Reducer
-    ledger: Ledger
+    meter: Meter
 
     @property
     def guide(self) -> Guide:
         return self.reducer.guide
 
     def __call__(self, x: Tensor, guide: Tensor, grid: Grid | None) -> tuple[Tensor, TokenMap]:
-        with self.ledger.inside("reduce"):
+        with self.meter.inside("reduce"):
             small, m = self.reducer(x, guide, grid)
-        self.ledger.go_on_with("blocks after")
-        return small, _BookedMap(m.index, m.weight, m.length, m.grid, m.sizes, self.ledger)
+        self.meter.go_on_with("blocks after")
+        return small, _MeteredMap(m.index, m.weight, m.length, m.grid, m.sizes, self.meter)
 
 
 def parts(model: nn.Module, pixels: Tensor, gauge: Callable[[], float]) -> dict[str, float]:
@@ -90,29 +90,29 @@ def parts(model: nn.Module, pixels: Tensor, gauge: Callable[[], float]) -> dict[
     twin = share(model)
     path, adapter = find_backbone(twin)
     backbone = twin.get_submodule(path)
-    ledger = Ledger(gauge)
+    meter = Meter(gauge)
     plan = adapter.plan(backbone)
     if plan != Plan():
-        adapter.exchange(backbone, with_reducers(plan, lambda _, reducer: _BookedReducer(reducer, ledger)))
-    _mark_seams(backbone, adapter.branches(backbone), ledger)
+        adapter.exchange(backbone, with_reducers(plan, lambda _, reducer: _MeteredReducer(reducer, meter)))
+    _mark_seams(backbone, adapter.branches(backbone), meter)
     if isinstance(twin, Segmenter):
-        twin.decoder.register_forward_hook(lambda *_: ledger.go_on_with("upsample"))
-    ledger.last = gauge()  # what was done so far is no part of the forward
+        twin.decoder.register_forward_hook(lambda *_: meter.go_on_with("upsample"))
+    meter.last = gauge()  # what was done so far is no part of the forward
     with torch.inference_mode():
         twin(pixels)
-    ledger.book()
-    return ledger.spent
+    meter.read()
+    return meter.spent
 
 
-def _mark_seams(backbone: nn.Module, branches: Sequence[nn.Module], ledger: Ledger) -> None:
+def _mark_seams(backbone: nn.Module, branches: Sequence[nn.Module], meter: Meter) -> None:
     """Blocks start with whatever runs first of the first one, and stop with the last branch."""
     first = next(name for name, module in backbone.named_modules() if module is branches[0])
     block = re.match(r"\D*\d+", first)  # up to the number of the block, such as "encoder.layer.0" or "blocks.0"
 
     def start(*_: object) -> None:
-        if ledger.open == ["embed"]:
-            ledger.go_on_with("blocks before")
+        if meter.open == ["embed"]:
+            meter.go_on_with("blocks before")
 
     for module in backbone.get_submodule(block.group() if block else first).modules():
         module.register_forward_pre_hook(start)
-    branches[-1].register_forward_hook(lambda *_: ledger.go_on_with("head"))
+    branches[-1].register_forward_hook(lambda *_: meter.go_on_with("head"))

@@ -1,7 +1,7 @@
 """How the published Segmenter tables counted: multiply-adds once, norms and activations in, some products left out.
 
-Closed forms of the official counter (spec a, gflops.md): the head's attention products and raw-parameter products,
-ToMe's matching and ACT's hashing do not count, Expedit's distances count as the counter's alternative line has them.
+Closed forms of the official counter (docs/protocols.md, Cost): the head's attention products and raw-parameter
+products, ToMe's matching and ACT's hashing do not count, Expedit's distances count over all pairs.
 """
 
 from __future__ import annotations

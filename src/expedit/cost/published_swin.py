@@ -1,8 +1,8 @@
-"""What a Swin backbone costs: in the convention of the published tables, and in true multiply-adds.
+"""What a Swin backbone costs in the convention of the published tables (docs/protocols.md, Cost).
 
-The published figures are of the backbone alone, counted by fvcore (gflops.md): multiply-adds of convolutions and matrix
-products once, biases not, 5 per element of a LayerNorm, 1 per input of an average pooling; softmax, GELU, padding,
-rolling, exponentials and the choice of the largest weights are free.
+Of the backbone alone, as fvcore counts: multiply-adds of convolutions and matrix products once, biases not, 5 per
+element of a LayerNorm, 1 per input of an average pooling; softmax, GELU, padding, rolling, exponentials and the choice
+of the largest weights are free.
 """
 
 from __future__ import annotations
@@ -28,11 +28,9 @@ def published_backbone_macs(net: Architecture, image: tuple[int, int], method: E
     """
     grid = Grid(-(-image[0] // 4), -(-image[1] // 4))
     total = grid.length * net.embed * (3 * 4 * 4 + NORM)  # patch convolution and its norm
-    for stage, (depth, behind) in enumerate(zip(net.depths, accumulate(net.depths), strict=True)):
+    for stage, (depth, end) in enumerate(zip(net.depths, accumulate(net.depths), strict=True)):
         c = net.embed * 2**stage
-        total += _stage(
-            net, grid, c, depth, method if method and behind - depth <= method.alpha < behind else None, behind
-        )
+        total += _stage(net, grid, c, depth, method if method and end - depth <= method.alpha < end else None, end)
         total += NORM * grid.length * c  # norm of the stage's output
         if stage < len(net.depths) - 1:
             grid = Grid(-(-grid.h // 2), -(-grid.w // 2))
@@ -40,12 +38,12 @@ def published_backbone_macs(net: Architecture, image: tuple[int, int], method: E
     return total
 
 
-def _stage(net: Architecture, grid: Grid, c: int, depth: int, method: Expedit | None, behind: int) -> int:
-    """The blocks of a stage of width ``c`` whose last block is number ``behind - 1``; ``method`` if it cuts here."""
+def _stage(net: Architecture, grid: Grid, c: int, depth: int, method: Expedit | None, end: int) -> int:
+    """The blocks of a stage of width ``c`` whose last block is number ``end - 1``; ``method`` if it cuts here."""
     window = Grid(net.window, net.window)
     if method is None:
         return depth * _block(net, grid, c, window)
-    reduced, cells, tokens = behind - method.alpha, Grid(*method.grid), padded_grid(grid, window).length
+    reduced, cells, tokens = end - method.alpha, Grid(*method.grid), padded_grid(grid, window).length
     lattice = Grid(
         *(side // whole * part for side, whole, part in zip(padded_grid(grid, window), window, cells, strict=True))
     )

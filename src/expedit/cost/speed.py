@@ -150,7 +150,7 @@ def environment(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict
 
 
 def _processor() -> str:
-    """Model name of the CPU where the system tells it."""
+    """Model name of the CPU where the system says it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

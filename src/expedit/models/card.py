@@ -1,4 +1,4 @@
-"""What a model must tell beside its weights: what its classes are and how its images were prepared."""
+"""What a model must say beside its weights: what its classes are and how its images were prepared."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Card:
         crop: side of the sliding window in pixels, ``None`` for whole images.
         stride: its step in pixels.
         resampling: "opencv" (bilinear without antialias, the Segmenter protocol) or "pillow" (antialiased).
-        things: class indices that are things, where the task tells things from stuff.
+        things: class indices that are things, where the task knows things and stuff.
         source: where the weights come from.
         multiple: images are padded with zeros, at the right and the bottom, to multiples of this many pixels.
         output: what the model returns: class logits of every "pixels", or class and mask logits of its "queries".
@@ -89,7 +89,7 @@ def generic_card(classes: int, crop: int) -> Card:
 
 
 def distinct_colors(count: int) -> tuple[Color, ...]:
-    """``count`` colours that neighbours in the list tell apart: golden-angle hues at alternating value."""
+    """``count`` colours, those of neighbours in the list easy to tell apart: golden-angle hues at alternating value."""
     colors = []
     for index in range(count):
         r, g, b = colorsys.hsv_to_rgb(index * 0.61803 % 1, 0.55 + 0.15 * (index % 3), 0.95 - 0.2 * (index % 2))

@@ -1,4 +1,4 @@
-"""Official Mask2Former weights: detectron2's names, read off those that the installed transformers uses (spec g)."""
+"""Official Mask2Former weights: detectron2's names, read off those that the installed transformers uses."""
 
 from __future__ import annotations
 

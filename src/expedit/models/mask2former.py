@@ -24,7 +24,7 @@ FIXED = {"points": 4, "levels": 3}
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything about a Mask2Former that its weights do not tell for certain; the defaults are Swin-L as published.
+    """Everything about a Mask2Former that its weights do not say for certain; the defaults are Swin-L as published.
 
     Attributes:
         classes: number of classes, "no object" not counted.
@@ -168,7 +168,7 @@ class Mask2Former(nn.Module):
         return self.network.model.pixel_level_module.encoder  # type: ignore[union-attr, return-value]
 
     def settings(self) -> dict[str, Any]:
-        """What a file must tell beside the tensors."""
+        """What a file must hold beside the tensors."""
         return asdict(self.architecture)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""From queries to results, as the official Mask2Former decides (spec h). Everything here speaks of one image."""
+"""From queries to results as the official Mask2Former decides, one image at a time (docs/protocols.md, Mask2Former)."""
 
 from __future__ import annotations
 

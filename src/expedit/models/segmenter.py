@@ -208,10 +208,10 @@ DISTILLED = ("encoder.dist_token", "encoder.head_dist.weight")
 """Keys of encoders that were trained with a distillation token (DeiT)."""
 
 RANKS = {"encoder.pos_embed": 3, "encoder.patch_embed.proj.weight": 4, "encoder.blocks.0.mlp.fc1.weight": 2}
-"""Keys that tell the sizes of the encoder, and their numbers of axes."""
+"""Keys that show the sizes of the encoder, and their numbers of axes."""
 
 HEADS = {"decoder.cls_emb": (3, 1), "decoder.head.weight": (2, 0)}
-"""The key that tells a head, mask transformer or linear: its number of axes, and which of them has the classes."""
+"""The key that shows which head it is: its number of axes, and which of them has the classes."""
 
 
 def _sizes(state: Mapping[str, Tensor], image_size: Sequence[int] | None) -> dict[str, Any]:

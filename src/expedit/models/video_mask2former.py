@@ -1,7 +1,7 @@
 """Video Mask2Former: one set of queries for a whole clip, over the modules of the image network.
 
 Cheng et al., "Mask2Former for Video Instance Segmentation", 2021. Backbone and pixel decoder see frames one by one;
-the queries then attend over space and time at once (spec g.2).
+the queries then attend over space and time at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from .mask2former import Mask2Former
 
 FRAME_BATCH = 4
-"""Frames that run through the backbone together, unless told otherwise."""
+"""Frames that run through the backbone together, unless given otherwise."""
 
 
 class FrameFeatures(NamedTuple):
