@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types unit clean
+.PHONY: demo test lint types unit timm clean
 
 demo: $(STAMP)  ## compare all methods on the toy data set and write expedit-report/report.html
 	$(BIN)/expedit compare
@@ -19,6 +19,10 @@ types: $(STAMP)
 
 unit: $(STAMP)  ## one process per core, each with one thread: the networks of the tests are small
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+
+timm: $(STAMP)  ## the laws over timm's networks; timm and torchvision lie apart, or transformers would see them
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/timm timm==1.0.31 torchvision==0.28.0
+	PYTHONPATH=$(VENV)/timm $(BIN)/pytest tests/laws/test_timm.py
 
 clean:
 	rm -rf $(VENV) expedit-report

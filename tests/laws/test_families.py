@@ -192,7 +192,13 @@ def test_autocast_is_close(name):
         assert (got[key].float() - value).abs().median() <= 0.1 * value.abs().median() + 1e-3
 
 
-@every_family
+ONE_GRAPH = ("dinov2", "dinov3", "depth-anything", "beit", "eomt", "sam")
+"""Compiled in every run; all others in the slow ones."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in ONE_GRAPH else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+)
 def test_one_graph(name):
     """EoMT too, whose dense form branches on a buffer."""
     torch._dynamo.reset()
