@@ -90,9 +90,9 @@ BROKEN = {
     ),
     "16 bit": ({FIRST: LABEL.astype(np.uint16) * 300}, r"00001\.png: expected label values .* got 300"),
     "colours": ({FIRST: picture(3, 4)}, r"00001\.png: .*one class number per pixel .* got colour mode RGB"),
-    "label is no image": ({FIRST: b"not an image"}, r"00001\.png: .*none that Pillow knows"),
-    "empty label": ({FIRST: b""}, r"00001\.png: .*none that Pillow knows"),
-    "image is no image": ({IMAGE: b"GIF?"}, r"00001\.jpg: .*none that Pillow knows"),
+    "label is no image": ({FIRST: b"not an image"}, r"00001\.png: .*its content is none of JPEG"),
+    "empty label": ({FIRST: b""}, r"00001\.png: .*its content is none of JPEG"),
+    "image is no image": ({IMAGE: b"GIF?"}, r"00001\.jpg: .*its content is none of JPEG"),
 }
 
 

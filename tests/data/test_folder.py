@@ -1,15 +1,13 @@
 import json
 import pickle
-import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from data_files import encoded, picture, write
+from data_files import picture, write
 from expedit.data import open_dataset
 from expedit.data.class_list import parse_class_list
-from expedit.data.decode import decode_image, decode_indices, decode_rgb, image_size
 from expedit.data.folder import open_folder
 
 LABEL = np.array([[0, 1, 2, 0], [2, 2, 255, 3]], dtype=np.uint8)
@@ -263,45 +261,6 @@ def turned(orientation):
     exif = Image.Exif()
     exif[274] = orientation
     return exif
-
-
-@pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp"])
-@pytest.mark.parametrize("orientation", [1, 3, 6])
-def test_the_size_of_a_photograph_is_that_of_its_pixels(tmp_path, ending, orientation):
-    Image.fromarray(picture(2, 4)).save(tmp_path / f"x.{ending}", exif=turned(orientation))
-    content = (tmp_path / f"x.{ending}").read_bytes()
-    expected = (4, 2) if orientation == 6 else (2, 4)
-    assert image_size(content, "x") == decode_image(content, "x").shape[:2] == expected
-
-
-def test_colours_that_code_numbers_come_as_they_are_stored(tmp_path):
-    pixels = picture(2, 4)
-    clear = tuple(int(value) for value in pixels[0, 0])
-    Image.fromarray(pixels).save(tmp_path / "x.png", exif=turned(6), transparency=clear)
-    assert np.array_equal(decode_rgb((tmp_path / "x.png").read_bytes(), "x"), pixels)
-
-
-@pytest.mark.parametrize("limit", [23, 11], ids=["Pillow warns", "Pillow raises"])
-@pytest.mark.parametrize("decode", [decode_image, decode_indices, decode_rgb, image_size])
-def test_pictures_beyond_pillow_s_limit_are_refused(monkeypatch, limit, decode):
-    content, opened = encoded("x.png", picture(4, 6)), Image.open
-
-    def open_while_another_thread_sets_filters(file):
-        warnings.simplefilter("ignore")
-        return opened(file)
-
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    monkeypatch.setattr(Image, "open", open_while_another_thread_sets_filters)
-    with pytest.raises(ValueError, match=r"x\.png: .*pixels"):
-        decode(content, "x.png")
-
-
-@pytest.mark.parametrize("exif", [b"Exif\0\0nonsense", b"Exif\0\0II*\0\x08"])
-def test_damaged_exif_data_are_named(tmp_path, exif):
-    Image.fromarray(picture(2, 4)).save(tmp_path / "x.jpg", exif=exif, dpi=(72, 72))
-    for decode in (decode_image, image_size):
-        with pytest.raises(ValueError, match=r"x\.jpg: the image is damaged"):
-            decode((tmp_path / "x.jpg").read_bytes(), "x.jpg")
 
 
 def test_exif_turned_photographs(tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .class_list import Color
-from .decode import decode_image, decode_rgb
+from .decode import decode_image, decode_rgb, most_bytes
 from .pairs import check_size, sample_names
 from .png_ids import MAX_ID, ids_from_png
 from .samples import InstanceSample, PanopticSample, TrueInstance, TrueSegment
@@ -77,7 +77,7 @@ class CocoFiles:
         """Image ``index`` as ``(H, W, 3)`` uint8 RGB, of the size that the annotation file states."""
         record = self.records[index]
         name = self.tree.where(record.image)
-        image = decode_image(self.tree.read(record.image), name)
+        image = decode_image(self.tree.read(record.image, most_bytes()), name)
         height, width = image.shape[:2]
         stated = (record.entry.get("height", height), record.entry.get("width", width))
         if image.shape[:2] != stated:

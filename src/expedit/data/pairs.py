@@ -12,10 +12,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from .class_list import Color
-from .decode import decode_image, decode_indices
+from .decode import decode_image, decode_indices, most_bytes
 from .listing import SUMMARY_HEAD, by_key, results_among
 from .samples import IGNORE, Sample
 from .storage import Tree
+
+TURNED = "; an EXIF tag may turn the image, and labels belong to the turned one"
 
 
 class Label(Protocol):
@@ -81,7 +83,7 @@ class Pairs:
                 values that the data set does not have; the message names the file.
         """
         name, path, label = self.pairs[index]
-        image = decode_image(self.tree.read(path), self.tree.where(path))
+        image = decode_image(self.tree.read(path, most_bytes()), self.tree.where(path))
         height, width, _ = image.shape
         return Sample(name, image, None if label is None else label.read(self.tree, (height, width)))
 
@@ -172,7 +174,7 @@ def check_size(name: str, label: Sequence[int], image: tuple[int, int]) -> None:
     if tuple(label) != image:
         raise ValueError(
             f"{name}: expected a label as large as its image, {image[1]} x {image[0]} pixels (width x height), "
-            f"got {label[1]} x {label[0]}"
+            f"got {label[1]} x {label[0]}{TURNED if tuple(label) == image[::-1] else ''}"
         )
 
 

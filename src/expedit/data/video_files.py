@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .decode import read_image
+from .decode import read_image, too_many_pixels
 from .listing import list_pictures
 from .writing import write_png
 
@@ -18,9 +18,6 @@ VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg
 
 PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD")
 """Beginnings of files that make a video library open other files or addresses."""
-
-MOST_PIXELS = 1 << 26
-"""Of a frame; 8192 x 8192."""
 
 SLACK = 2
 """Frames by which the number that a video file states may be too high."""
@@ -133,8 +130,8 @@ def _opened(path: Path) -> Any:
     if not capture.isOpened():
         raise ValueError(f"{path}: expected a video file ({' '.join(VIDEO_ENDINGS)}), but it cannot be opened as one")
     width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
-    if width * height > MOST_PIXELS:
-        raise ValueError(f"{path}: expected frames of at most {MOST_PIXELS} pixels, got {width:.0f} x {height:.0f}")
+    if problem := too_many_pixels(int(width * height)):
+        raise ValueError(f"{path}: {problem}")
     return capture
 
 

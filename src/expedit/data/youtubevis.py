@@ -21,7 +21,7 @@ import numpy as np
 
 from .class_list import Color, shipped_class_list
 from .coco_files import Categories, Json, first_of, read_json
-from .decode import decode_image
+from .decode import decode_image, most_bytes
 from .pairs import sample_names, split_name
 from .samples import TrueTrack, VideoClip
 from .storage import Tree
@@ -63,7 +63,7 @@ class ClipFrames:
         """``(H, W, 3)`` uint8 RGB; FileNotFoundError or ValueError with the frame's name."""
         path = self.paths[index]
         name = self.tree.where(path)
-        frame = decode_image(self.tree.read(path), name)
+        frame = decode_image(self.tree.read(path, most_bytes()), name)
         if frame.shape[:2] != self.size:
             raise ValueError(f"{name}: expected a frame of {self.size} pixels (height, width), got {frame.shape[:2]}")
         return frame
