@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 import expedit
 from expedit.checkpoints import mask2former
-from expedit.checkpoints.pickles import read_pickle
+from expedit.checkpoints.contents import read_tensors
 from expedit.models.mask2former import Architecture, Mask2Former
 
 OFFICIAL = {"official_shift_mask": True, "official_padding": True}
@@ -48,7 +48,7 @@ def card_of(architecture, task="panoptic", resize=None, things=(0, 1, 2)):
 
 def weights_of(folder, tag):
     if tag == "t":
-        return read_pickle(folder / "mask2former_t_detectron2.pkl")
+        return read_tensors(folder / "mask2former_t_detectron2.pkl")
     state = {}
     for shard in sorted(folder.glob(f"mask2former_{tag}_weights_*")):
         state |= load_file(shard)

@@ -184,7 +184,7 @@ def test_wrong_checkpoints(checkpoint, photo, tmp_path, capsys):
         save_file(tensors, tmp_path / "told.safetensors", change)
         refused(capsys, ["predict", tmp_path / "told.safetensors", photo, *out], "told.safetensors", word)
     (tmp_path / "model.onnx").write_bytes(b"x")
-    refused(capsys, ["predict", tmp_path / "model.onnx", photo, *out], "expected one of .safetensors")
+    refused(capsys, ["predict", tmp_path / "model.onnx", photo, *out], "expected a checkpoint, got a text file")
 
 
 class Payload:

@@ -234,7 +234,7 @@ def test_official_pickle_reports_what_does_not_fit(shared, tmp_path):
         expedit.load(cut)
     with (tmp_path / "part.pkl").open("wb") as file:
         pickle.dump({"model": {name: value.numpy() for name, value in list(state.items())[:20]}}, file)
-    with pytest.raises(ValueError, match=r"missing: sem_seg_head\.predictor\.class_embed\.weight"):
+    with pytest.raises(ValueError, match="a Swin without a Mask2Former around it"):
         expedit.load(tmp_path / "part.pkl")
 
 

@@ -11,8 +11,9 @@ from ..models.mask2former import Mask2Former
 from ..models.segmenter import MaskTransformer, Segmenter
 from ..models.vit import Interpolation
 from . import safetensors_format
-from .segmenter import WEIGHTS_NAME, read_official
-from .zoo import load
+from .reading import Loaded, Options
+from .segmenter import WEIGHTS_NAME
+from .zoo import read
 
 LIBRARY_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 """Where folders of transformers keep weights, in one file or several; the first that is there."""
@@ -25,13 +26,13 @@ class Converted:
     Attributes:
         model: the network that was written.
         target: the new file.
-        unused: keys of the checkpoint that have no use in the network.
-        sha256: of the file the weights came from, or of all its parts one behind the other.
+        loaded: what the checkpoint was, and what of it has no use.
+        sha256: of the file the weights came from, or of all its parts one after the other.
     """
 
     model: Segmenter | Mask2Former
     target: Path
-    unused: tuple[str, ...]
+    loaded: Loaded
     sha256: str
 
 
@@ -43,44 +44,37 @@ def convert(
     norm_eps: float | None = None,
     pos_embed: Interpolation | None = None,
     architecture: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    part: str | None = None,
 ) -> Converted:
     """Read a checkpoint and write it as safetensors, with its protocol and origin in the metadata.
 
     Args:
-        source: what ``zoo.load`` takes: an official Segmenter folder, a ``.pth`` with official or mmsegmentation keys,
-            an official Mask2Former ``.pkl``, a folder that transformers wrote, or a safetensors file.
+        source: the path of a checkpoint, see ``zoo.load``.
         target: ``.safetensors`` file to write; by default in the current folder, called like the source.
         force: replace ``target`` if it exists; the source itself is never replaced.
-        norm_eps, pos_embed, architecture: see ``zoo.load``; by default what the source says or stands for.
+        norm_eps, pos_embed, architecture, image_size, part: see ``zoo.load``; by default what the source says or
+            stands for.
 
     Raises:
         FileNotFoundError: no source.
         FileExistsError: there is a target already.
         ValueError: the source is no checkpoint, or the target cannot be one.
     """
+    options = Options(norm_eps, pos_embed, image_size, architecture, part)
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such checkpoint")
-    weights = weights_of(source)
+    loaded = read(source, options)
+    model, weights = loaded.model, weights_of(source)
+    if not isinstance(model, (Segmenter, Mask2Former)):
+        raise ValueError(f"{source}: expected a Segmenter or a Mask2Former, got a {type(model).__name__}")
     target = target or default_target(source)
     _check_target(weights, target, force)
-    model, unused = _read(source, norm_eps, pos_embed, architecture)
     digest = sha256(weights)
     origin = f"{weights[0].resolve().parent.name}/{weights[0].name}"
     model.card = replace(model.card, source=f"{origin} (sha256 {digest})")
     safetensors_format.save(model, target, extra={"source": origin, "sha256": digest, "architecture": sizes(model)})
-    return Converted(model, target, unused, digest)
-
-
-def _read(
-    source: Path, norm_eps: float | None, pos_embed: Interpolation | None, architecture: str | None
-) -> tuple[Segmenter | Mask2Former, tuple[str, ...]]:
-    """The network, and the keys that have no use in it."""
-    if architecture is None and (source.suffix == ".pth" or (source / WEIGHTS_NAME).is_file()):
-        return read_official(source, norm_eps, pos_embed)
-    model = load(source, norm_eps=norm_eps, pos_embed=pos_embed, architecture=architecture)
-    if not isinstance(model, (Segmenter, Mask2Former)):
-        raise ValueError(f"{source}: expected a Segmenter or a Mask2Former, got a {type(model).__name__}")
-    return model, ()
+    return Converted(model, target, loaded, digest)
 
 
 def default_target(source: Path) -> Path:
@@ -111,7 +105,7 @@ def weights_of(source: Path) -> list[Path]:
 
 
 def sha256(paths: Sequence[Path]) -> str:
-    """Hexadecimal digest of a file, or of several one behind the other."""
+    """Hexadecimal digest of a file, or of several one after the other."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

@@ -15,17 +15,19 @@ from ..data import ade20k_panoptic, coco, youtubevis
 from ..data.class_list import Color
 from ..data.coco_files import Categories
 from ..models.card import Card, Task, distinct_colors
-from ..models.detectron2 import OWN, modern
+from ..models.detectron2 import IGNORED, OWN, modern
 from ..models.mask2former import Architecture, Mask2Former, transformers
 from ..models.video_mask2former import VideoMask2Former
-from .pickles import read_pickle
+from .contents import Contents
+from .reading import Loaded, Options
+from .recognise import Network
 
 COCO_TEST, ADE20K_TEST = (1333, 800), (2560, 640)
 YOUTUBEVIS_2019_TEST, YOUTUBEVIS_2021_TEST = (1333, 480), (1333, 360)
-"""(long max, short max) of test images in pixels (spec h)."""
+"""(long max, short max) of test images in pixels."""
 
 INSTANCES, TRACKS = 100, 10
-"""Most instances of an image, and most tracks of a clip (spec h)."""
+"""Most instances of an image, and most tracks of a clip."""
 
 PUBLISHED: Mapping[str, Architecture] = {
     "mask2former-swin-l-coco-panoptic": Architecture(classes=133, queries=200),
@@ -41,7 +43,7 @@ FILES: Mapping[str, str] = {
     "model_final_c5c739.pkl": "video-mask2former-swin-l-youtubevis-2019",
     "model_final_4da256.pkl": "video-mask2former-swin-l-youtubevis-2021",
 }
-"""Official files whose weights do not tell which network they are for."""
+"""Official files whose weights do not say which network they are for."""
 
 DATA: Mapping[str, tuple[Task, tuple[int, int], Callable[[], Categories]]] = {
     "mask2former-swin-l-coco-panoptic": ("panoptic", COCO_TEST, coco.panoptic_categories),
@@ -87,7 +89,7 @@ def protocol(
     palette: tuple[Color, ...] | None = None,
     things: tuple[int, ...] = (),
 ) -> Card:
-    """The official protocol (spec h): antialiased resize, ImageNet statistics, zeros up to multiples of 32."""
+    """The official protocol: antialiased resize, ImageNet statistics, zeros up to multiples of 32."""
     return Card(
         task,
         classes,
@@ -103,59 +105,64 @@ def protocol(
     )
 
 
-def load(path: Path, architecture: str | None = None) -> Mask2Former:
-    """Weights of a published network: an official ``.pkl``, or a folder that transformers wrote.
+def read(path: Path, contents: Contents, network: Network, options: Options) -> Loaded:
+    """A published network out of an open file with official keys.
 
     Args:
-        path: file or folder.
-        architecture: name of the network; ``None`` takes the one with these numbers of classes and queries, of the two
-            for YouTubeVIS the one whose official file is called like ``path``.
+        path: the file; its name tells which of the two for YouTubeVIS it is.
+        contents, network: what is in it.
+        options: ``architecture`` names the network; by default the one with these numbers of classes and queries.
 
     Raises:
         ValueError: no such network, or weights that do not fit it; the message lists them.
     """
-    if architecture is not None and architecture not in PUBLISHED:
-        raise ValueError(f"unknown architecture {architecture!r}: expected one of {', '.join(PUBLISHED)}")
-    reader = read_folder if path.is_dir() else read_official
-    try:
-        return reader(path, architecture)
-    except ValueError as error:
-        raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
-
-
-def read_official(path: Path, name: str | None) -> Mask2Former:
-    """An official ``.pkl``; see ``load``."""
-    state = modern(read_pickle(path))
-    name = name or FILES.get(path.name) or matching(*_told(state))
+    options.only("architecture", "part")
+    needed = {name: tensor for name, tensor in network.tensors.items() if not IGNORED.search(name)}
+    state = modern(contents.read(needed))
+    name = _known(options.architecture) or FILES.get(path.name) or matching(*_sizes(state))
     card = published_card(name)
-    return network_of(card).from_detectron2(state, PUBLISHED[name], card)
+    model = network_of(card).from_detectron2(state, PUBLISHED[name], card)
+    unused = (*network.unused, *sorted(network.tensors.keys() - needed.keys()))
+    return Loaded(model, "Mask2Former of detectron2", network.path, network.peeled, unused, network.others)
 
 
-def read_folder(path: Path, name: str | None) -> Mask2Former:
-    """``config.json`` and weights as transformers writes them; nothing is fetched from anywhere. See ``load``."""
-    kind = json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type")
+def read_folder(path: Path, options: Options) -> Loaded:
+    """A published network as transformers writes it; nothing is fetched from anywhere.
+
+    Raises:
+        ValueError: no such network, or weights that are not all there.
+    """
+    options.only("architecture")
+    described = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    kind = described.get("model_type") if isinstance(described, dict) else None
     if kind != "mask2former":
         raise ValueError(f"expected the model_type 'mask2former' in config.json, got {kind!r}")
     library = transformers()
     config = library.Mask2FormerConfig.from_pretrained(path, local_files_only=True)
     found = Architecture.of(config)
-    name = name or matching(found.classes, found.queries, found.embed)
+    name = _known(options.architecture) or matching(found.classes, found.queries, found.embed)
     if found != PUBLISHED[name]:
         raise ValueError(f"not {name}: expected {PUBLISHED[name]}, got {found}")
     network = _whole(library.Mask2FormerForUniversalSegmentation, path, config)
     card = published_card(name)
-    return network_of(card)(found, card, network).eval()
+    return Loaded(network_of(card)(found, card, network).eval(), "Mask2Former of transformers")
+
+
+def _known(architecture: str | None) -> str | None:
+    if architecture is not None and architecture not in PUBLISHED:
+        raise ValueError(f"unknown architecture {architecture!r}: expected one of {', '.join(PUBLISHED)}")
+    return architecture
 
 
 def _whole(kind: Any, path: Path, config: Any) -> Any:
     """The library's network with all weights of the folder; left alone, the library fills what is absent with noise."""
     try:
-        network, told = kind.from_pretrained(path, config=config, local_files_only=True, output_loading_info=True)
+        network, report = kind.from_pretrained(path, config=config, local_files_only=True, output_loading_info=True)
     except (RuntimeError, OSError, SafetensorError) as error:
         raise ValueError(f"the weights cannot be read: {' '.join(str(error).split())}") from None
-    if absent := sorted(name for name in told["missing_keys"] if not name.startswith(OWN)):
-        some = ", ".join(absent[:5])
-        raise ValueError(f"expected weights for the whole network, {len(absent)} are missing: {some}, …")
+    if absent := sorted(name for name in report["missing_keys"] if not name.startswith(OWN)):
+        shown = ", ".join(absent[:5])
+        raise ValueError(f"expected weights for the whole network, {len(absent)} are missing: {shown}, …")
     return network
 
 
@@ -173,11 +180,11 @@ def matching(classes: int, queries: int, embed: int) -> str:
         )
     raise ValueError(
         f"no published Mask2Former has {classes} classes, {queries} queries and {embed} channels; build yours with "
-        "expedit.models.mask2former.Mask2Former from an Architecture and a Card, which also tell heads and task"
+        "expedit.models.mask2former.Mask2Former from an Architecture and a Card, which also say heads and task"
     )
 
 
-def _told(state: Mapping[str, Tensor]) -> tuple[int, int, int]:
+def _sizes(state: Mapping[str, Tensor]) -> tuple[int, int, int]:
     """Classes, queries and embedding channels of official weights; ValueError if they are none."""
     names = (
         "sem_seg_head.predictor.class_embed.weight",
@@ -186,5 +193,5 @@ def _told(state: Mapping[str, Tensor]) -> tuple[int, int, int]:
     )
     if absent := [name for name in names if name not in state]:
         raise ValueError(f"expected an official Mask2Former with a Swin backbone; missing: {', '.join(absent)}")
-    classes, queries, embed = (len(state[name]) for name in names)
+    classes, queries, embed = (state[name].shape[0] if state[name].ndim else 0 for name in names)
     return classes - 1, queries, embed

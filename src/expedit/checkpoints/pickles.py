@@ -1,192 +1,183 @@
-"""Reading detectron2's pickled arrays without running anything that a pickle may contain.
+"""Pickles without trust: whatever a pickle wants made comes in as a ``Record`` of what it asked for; nothing is called.
 
-The few names such files use are answered with stand-ins of our own, so not even numpy's constructors meet hostile
-arguments; every other name is refused before it is imported.
+A pickle is a program. Ours may build numbers, text, lists, tuples and dictionaries. Every other name that it gives
+becomes an inert class, and a name that checkpoints do not need is reported, so that the file can be refused. The
+program is looked through before it runs: some steps would take any amount of memory, or end the interpreter.
 """
 
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
-from collections.abc import Callable, Mapping
-from math import prod
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
-import torch
-from torch import Tensor
-
-DTYPE = re.compile(r"[<>|=]?([fiu][1248]|b1)")
-"""Numbers of fixed size; no objects, no strings, no records."""
-
-DAMAGED = (
-    pickle.UnpicklingError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    EOFError,
-    ImportError,
-    ArithmeticError,
-    MemoryError,
-    RecursionError,
+KNOWN = re.compile(
+    r"""
+      collections\.(OrderedDict|defaultdict|Counter)
+    | _codecs\.encode | copyreg\._reconstructor | copy_reg\._reconstructor
+    | (builtins|__builtin__)\.(object|int|long|float|complex|bool|str|unicode|bytes|bytearray|list|tuple
+      |dict|set|frozenset|slice|getattr)
+    | numpy\.(dtype|ndarray|bool_?|float(16|32|64)|u?int(8|16|32|64))
+    | numpy\._?core\.(multiarray\.(_reconstruct|scalar)|numeric\._frombuffer)
+    | numpy\.dtypes\.\w+DType
+    | torch\.(Size|device|Tensor|\w+Storage|\w+Tensor|strided|sparse_\w+)
+    | torch\.(q?u?int\d+|b?float\d+(_\w+)?|complex\d+|double|bool)
+    | torch\.per_\w+_affine | torch\._utils\._rebuild_\w+ | torch\._tensor\._rebuild_from_type_v2
+    | torch\.nn\.parameter\.(Parameter|Buffer) | torch\.serialization\._get_layout | torch\.storage\.\w+Storage
+    | argparse\.Namespace | datetime\.\w+ | types\.SimpleNamespace
+    | pathlib(\._local)?\.(Pure)?(Posix|Windows)?Path
+    | mmengine\.(logging\.history_buffer\.HistoryBuffer | config\.config\.\w+) | mmcv\.utils\.config\.\w+
+    | (yacs|detectron2|fvcore)\.[\w.]+\.CfgNode | addict\.addict\.Dict | easydict\.EasyDict
+    | omegaconf\.(dictconfig|listconfig|base|nodes)\.\w+ | typing\.Any
+    | (pytorch_lightning|lightning|lightning_fabric)\.[\w.]+\.(AttributeDict|ModelCheckpoint|EarlyStopping)
+    """,
+    re.VERBOSE,
 )
-"""What the unpickler raises on files that are cut short, damaged or made to harm."""
+"""Names of tensors and arrays, and of what trainers keep beside them. None of them is imported."""
 
-TIED = 2
-"""Bytes of weights for each byte of a file, at most: files share some weights between names, but pack none."""
+MOST_STEPS, MOST_NAMES, MOST_ITEMS = 1 << 20, 1 << 10, 1 << 12
+"""Steps of a pickle, different names in it, and items of a tuple with all that is in them. A ViT-L with the state of
+its optimizer has about 30,000, 10 and 10."""
+
+TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET")
+PUTS, GETS = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), ("GET", "BINGET", "LONG_BINGET")
 
 
-def read_pickle(path: Path) -> dict[str, Tensor]:
-    """Arrays of a detectron2 ``.pkl`` by name: ``{"model": {name: array}, ...}`` or ``{name: array}``.
+class Record(dict[Any, Any]):
+    """Something that a pickle wants made, and is not.
+
+    Attributes:
+        name: dotted name of the class or function.
+        arguments: what it would be called with.
+        state: what it would be told to restore. Items of a dictionary are those of the record itself.
+    """
+
+    name: ClassVar[str]
+    arguments: tuple[Any, ...]
+    state: Any = None
+
+    def __new__(cls, *arguments: Any, **_: Any) -> Record:
+        """Keeps what it is called with."""
+        record = super().__new__(cls)
+        record.arguments = arguments
+        return record
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def extend(self, items: Any) -> None:
+        """Items of a list; nobody asks for them."""
+
+    append = add = extend
+
+
+class Reference(NamedTuple):
+    """What a pickle says of data that lie elsewhere in the file."""
+
+    identity: Any
+
+
+class Unpickled(NamedTuple):
+    """What a pickle builds, and the first name in it that checkpoints do not need."""
+
+    content: Any
+    refused: str | None
+
+
+def unpickle(stream: Any, references: list[Reference] | None = None) -> Unpickled:
+    """The next pickle of a file that can seek; ``references`` collects what it says of data elsewhere in the file.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a pickle: damaged, or it asks for code. The message names what it asks for.
+        Exception: of any kind where the pickle is damaged.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    with path.open("rb") as file:
-        try:
-            # latin1, as in detectron2: arrays pickled by Python 2 keep their bytes.
-            content = _Reader(file, encoding="latin1").load()
-        except _Refused as error:
-            raise ValueError(f"{path}: refused, {error}") from None
-        except DAMAGED as error:
-            raise ValueError(f"{path}: expected a whole pickle of arrays, but it is damaged ({error})") from None
+    start = stream.tell()
+    _look_through(stream)
+    stream.seek(start)
+    reader = _Reader(stream, [] if references is None else references)
     try:
-        return _tensors(content, TIED * path.stat().st_size)
-    except DAMAGED as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def _tensors(content: Any, limit: int) -> dict[str, Tensor]:
-    if not isinstance(content, dict):
-        raise ValueError(f"expected a dictionary of arrays, got {type(content).__name__}")
-    arrays = content.get("model", content)
-    if not isinstance(arrays, dict) or not arrays:
-        raise ValueError(f"expected named arrays under 'model', got {type(arrays).__name__}")
-    state, total = {}, 0
-    for name, array in arrays.items():
-        if not isinstance(name, str) or not isinstance(array, _Array):
-            raise ValueError(f"expected an array for each name, got {type(array).__name__} for {name!r}")
-        state[name] = torch.from_numpy(array.read())
-        total += state[name].nbytes
-        if total > limit:
-            raise ValueError(
-                f"expected arrays of at most {limit} bytes, {TIED} times the file, got more: names share "
-                "arrays, save copies"
-            )
-    return state
-
-
-class _Refused(Exception):
-    """The pickle asks for a name that arrays do not need."""
+        content = reader.load()
+    except Exception:
+        if reader.refused is None:
+            raise
+        content = None  # a record is not what it expected to get
+    return Unpickled(content, reader.refused)
 
 
 class _Reader(pickle.Unpickler):
-    """Knows the names in ``STAND_INS`` and no others."""
+    refused: str | None = None
 
-    def find_class(self, module: str, name: str) -> Any:
-        """The stand-in for ``module.name``."""
-        if (module, name) not in STAND_INS:
-            raise _Refused(f"it asks for {module}.{name}, which arrays do not need and which could run code")
-        return STAND_INS[module, name]
+    def __init__(self, stream: Any, references: list[Reference]) -> None:
+        super().__init__(stream, encoding="latin1")  # arrays pickled by Python 2 keep their bytes
+        self.references = references
+        self.kinds: dict[str, type[Record]] = {}
+
+    def find_class(self, module: str, name: str) -> type[Record]:
+        """A class of records; nothing is looked up or imported."""
+        full = f"{module}.{name}"
+        if full not in self.kinds:
+            if len(self.kinds) == MOST_NAMES:
+                raise ValueError(f"more than {MOST_NAMES} different names")
+            self.kinds[full] = type("Record", (Record,), {"name": full})
+        if self.refused is None and not KNOWN.fullmatch(full):
+            self.refused = full
+        return self.kinds[full]
 
     def persistent_load(self, pid: Any) -> Any:
-        """References to things outside the file."""
-        raise _Refused("it refers to objects outside the file")
+        """Data elsewhere in the file; the old format of torch writes the classes of modules with their source."""
+        if isinstance(pid, tuple) and pid[:1] == ("module",):
+            return pid[1]
+        self.references.append(Reference(pid))
+        return self.references[-1]
 
 
-class _Dict(dict[Any, Any]):
-    """An ``OrderedDict``; attributes that a pickle sets on it (``_metadata``) are dropped."""
+def _look_through(stream: Any) -> None:
+    """ValueError for a pickle that would do harm without calling anything.
 
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-class _DType:
-    """``numpy.dtype``: a code such as ``f4``, and the byte order that follows in its state."""
-
-    def __init__(self, code: Any, *_: Any) -> None:
-        self.code, self.order = str(code), "="
-
-    def __setstate__(self, state: Any) -> None:
-        self.order = str(state[1])
-
-    def resolve(self) -> np.dtype:
-        """The dtype; ValueError unless it is a plain number."""
-        code = self.code if self.code[:1] in "<>|=" else self.order + self.code
-        if not DTYPE.fullmatch(code):
-            raise ValueError(f"expected arrays of numbers, got dtype {code!r}")
-        return np.dtype(code)
-
-
-class _Array:
-    """``numpy.ndarray`` before its state is checked: raw bytes, a dtype and a shape."""
-
-    raw: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        _, self.shape, self.dtype, self.fortran, self.raw = state
-
-    def read(self) -> np.ndarray:
-        """The array in native byte order; ValueError if bytes, dtype and shape do not belong together."""
-        if self.raw is None or not isinstance(self.dtype, _DType):
-            raise ValueError("expected arrays of numbers, got one without values")
-        raw = self.raw.encode("latin1") if isinstance(self.raw, str) else self.raw
-        dtype = self.dtype.resolve()
-        sizes = isinstance(self.shape, tuple) and all(isinstance(n, int) and n >= 0 for n in self.shape)
-        if not sizes or not isinstance(raw, (bytes, bytearray)) or len(raw) != prod(self.shape) * dtype.itemsize:
-            raise ValueError(f"expected the bytes of a {dtype} array of shape {self.shape!r}")
-        values = np.frombuffer(raw, dtype).reshape(self.shape, order="F" if self.fortran else "C")
-        return np.array(values, dtype=dtype.newbyteorder("="), order="C")
+    A tuple as a key of a dictionary is hashed with everything in it: nested too deep it ends the interpreter, doubled
+    often enough it takes for ever. The largest index of the memo sets its size. Long integers make keys collide.
+    """
+    stack: list[int] = []  # how many items each entry has, with all that is in it
+    marks: list[int] = []
+    memo: dict[int, int] = {}
+    argument: Any
+    for step, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+        name = opcode.name
+        if step == MOST_STEPS:
+            raise ValueError(f"more than {MOST_STEPS} steps")
+        if isinstance(argument, int) and (argument.bit_length() > 64 or (name in PUTS and argument > step)):
+            raise ValueError(f"{name} of {argument:#x}")
+        if name in PUTS:
+            memo[len(memo) if argument is None else argument] = stack[-1]
+        elif name in GETS:
+            stack.append(memo[argument])
+        elif name == "DUP":
+            stack.append(stack[-1])
+        elif name == "MARK":
+            marks.append(len(stack))
+        else:
+            taken = _take(stack, marks, opcode)
+            items = 1 + sum(taken) if name in TUPLES else 1
+            if items > MOST_ITEMS:
+                raise ValueError(f"a tuple of {items} items")
+            stack.extend([items] * len(opcode.stack_after))
 
 
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
-
-
-def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> _Array:
-    """How protocol 5 rebuilds an array."""
-    array = _Array()
-    array.__setstate__((1, shape, dtype, order == "F", raw))
-    return array
-
-
-def _scalar(dtype: Any, raw: Any) -> Any:
-    """A number beside the arrays, such as a learning rate; nobody asks for it."""
-    return None
-
-
-def _encode(text: Any, encoding: Any = "latin1") -> str:
-    """Protocol 2 writes bytes as text that is encoded again: only when an array is read, or copies could pile up."""
-    if not isinstance(text, str) or encoding != "latin1":
-        raise _Refused(f"it asks for the codec {encoding!r}")
-    return text
-
-
-def _no_bytes() -> bytes:
-    """Protocol 2 writes empty bytes as a call without arguments."""
-    return b""
-
-
-STAND_INS: Mapping[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): _Dict,
-    ("_codecs", "encode"): _encode,
-    ("__builtin__", "bytes"): _no_bytes,
-    ("builtins", "bytes"): _no_bytes,
-    ("numpy", "dtype"): _DType,
-    ("numpy", "ndarray"): _Array,
-    **{
-        (f"numpy.{core}.{module}", name): function
-        for core in ("core", "_core")
-        for module, name, function in (
-            ("multiarray", "_reconstruct", _reconstruct),
-            ("multiarray", "scalar", _scalar),
-            ("numeric", "_frombuffer", _from_buffer),
-        )
-    },
-}
-"""Everything an honest file names, before numpy 2 and after."""
+def _take(stack: list[int], marks: list[int], opcode: pickletools.OpcodeInfo) -> list[int]:
+    """What ``opcode`` takes off ``stack``; an error where it is not there."""
+    before = opcode.stack_before
+    if pickletools.markobject in before:
+        start = marks.pop() - before.index(pickletools.markobject)
+    elif opcode.name == "POP" and marks and marks[-1] == len(stack):
+        start = len(stack)
+        marks.pop()
+    else:
+        start = len(stack) - len(before)
+    if start < 0:
+        raise ValueError(f"{opcode.name} has nothing to work on")
+    taken = stack[start:]
+    del stack[start:]
+    return taken

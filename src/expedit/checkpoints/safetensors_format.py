@@ -1,4 +1,4 @@
-"""Our own checkpoint format: safetensors with the settings that tensors do not tell and the card in its metadata."""
+"""Our own checkpoint format: safetensors with the settings that tensors do not say and the card in its metadata."""
 
 from __future__ import annotations
 
@@ -9,14 +9,39 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from ..data.writing import whole
 from ..models.card import Card
+from ..models.mask2former import Mask2Former
+from ..models.segmenter import Segmenter
+from ..models.video_mask2former import VideoMask2Former
+from .contents import Contents, opened
+from .reading import Loaded, Options
 
 FORMAT = "expedit-1"
+
+NETWORKS: Mapping[str, type[Segmenter | Mask2Former]] = {
+    "Segmenter": Segmenter,
+    "Mask2Former": Mask2Former,
+    "VideoMask2Former": VideoMask2Former,
+}
+"""Networks by the name in the metadata."""
+
+
+class Metadata(NamedTuple):
+    """What a file says beside its tensors; a bare one says nothing.
+
+    Attributes:
+        model: class name of the network.
+        settings: what it was built with that tensors do not say.
+        card: its protocol.
+    """
+
+    model: str | None
+    settings: dict[str, Any]
+    card: Card | None
 
 
 def save(
@@ -42,45 +67,50 @@ def save(
         partial.chmod(0o644)  # safetensors makes files that only their owner can read
 
 
-class Told(NamedTuple):
-    """What a file tells beside its tensors; a bare one tells nothing.
-
-    Attributes:
-        model: class name of the network.
-        settings: what it was built with that tensors do not tell.
-        card: its protocol.
-    """
-
-    model: str | None
-    settings: dict[str, Any]
-    card: Card | None
+def is_ours(contents: Contents) -> bool:
+    """Whether a file is one that ``save`` wrote, today or in another version."""
+    named = contents.metadata.get("format", "").startswith("expedit")
+    return named or "settings" in contents.metadata or "card" in contents.metadata
 
 
-def read(path: Path) -> tuple[dict[str, torch.Tensor], Told]:
-    """Tensors (floats as fp32) of a safetensors file and what it tells of them; ValueError says what is wrong."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path}: expected a whole safetensors file, but it is damaged or cut short ({error})"
-        ) from None
-    floats = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
-    try:
-        return floats, _told(metadata)
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:  # not JSON, or not the JSON we write
-        raise ValueError(f"{path}: its metadata does not fit this version of expedit: {error}") from None
+def read(path: Path) -> tuple[dict[str, Tensor], Metadata]:
+    """Tensors (floats as fp32) of a safetensors file and its metadata; ValueError says what is wrong."""
+    with opened(path) as contents:
+        return contents.read(contents.states[()]), metadata_of(contents)
 
 
-def _told(metadata: Mapping[str, str]) -> Told:
-    found = metadata.get("format", "")
+def metadata_of(contents: Contents) -> Metadata:
+    """What ``save`` wrote beside the tensors; ValueError if it does not fit this version."""
+    found = contents.metadata.get("format", "")
     if found.startswith("expedit") and found != FORMAT:
-        raise ValueError(f"expected the format {FORMAT!r}, got {found!r}")
-    card = json.loads(metadata.get("card", "null"))
-    frozen = None if card is None else Card(**{name: _frozen(value) for name, value in card.items()})
-    return Told(metadata.get("model"), dict(json.loads(metadata.get("settings", "{}"))), frozen)
+        raise ValueError(f"its metadata does not fit: expected the format {FORMAT!r}, got {found!r}")
+    try:
+        settings = dict(json.loads(contents.metadata.get("settings", "{}")))
+        card = json.loads(contents.metadata.get("card", "null"))
+        frozen = None if card is None else Card(**{name: _frozen(value) for name, value in card.items()})
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:  # not JSON, or not the JSON we write
+        raise ValueError(f"its metadata does not fit this version of expedit: {error}") from None
+    return Metadata(contents.metadata.get("model"), settings, frozen)
 
 
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def read_model(path: Path, contents: Contents, options: Options) -> Loaded:
+    """The network that ``save`` wrote; ``options`` instead of its settings.
+
+    Raises:
+        ValueError: metadata, tensors and options do not fit together.
+    """
+    metadata = metadata_of(contents)
+    network = NETWORKS.get(metadata.model or "Segmenter")
+    if network is None:
+        raise ValueError(f"expected a model out of {', '.join(NETWORKS)} in the metadata, got {metadata.model!r}")
+    given = options.only(*(("norm_eps", "pos_embed", "image_size") if network is Segmenter else ()))
+    state = contents.read(contents.states[()])
+    try:
+        model = network.from_settings(state, {**metadata.settings, **given}, metadata.card)
+    except TypeError as error:
+        raise ValueError(f"its settings do not fit this version of expedit: {error}") from None
+    return Loaded(model, f"{network.__name__} of expedit")

@@ -1,106 +1,88 @@
-"""``torch.save`` files without trust: tensors and plain values come in, code stays out."""
+"""Where ``torch.save`` puts things: an archive with a pickle and a file for each storage, or, before 2020, a stream."""
 
 from __future__ import annotations
 
-import argparse
-import re
-import warnings
+import io
+import struct
 import zipfile
-from collections.abc import Mapping
-from math import prod
-from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+import zlib
+from mmap import mmap
+from typing import IO
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from .pickles import TIED
+from .arrays import STORAGES, Storages, storage_of
+from .foreign import NotCheckpoint, archive_kind
+from .pickles import Reference, Unpickled, unpickle
 
-STATE_KEYS = ("model", "state_dict")
-"""Where trainers put the weights: the official Segmenter, and mmsegmentation."""
+MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""What the old format begins with, after two bytes: a number, pickled."""
+
+HEADER = struct.Struct("<26xHH")
+"""Of a file in an archive: lengths of its name and of what stands after that."""
+
+LENGTH = struct.Struct("<q")
+"""Before each storage of the old format: how many numbers it has."""
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The weights of a ``torch.save`` file, floats as fp32, as copies that keep nothing else of the file in memory.
+def read_archive(file: IO[bytes], data: mmap) -> tuple[Unpickled, Storages]:
+    """What a zip archive of ``torch.save`` holds; its storages are not read before they are asked for.
+
+    Args:
+        file, data: the same, opened and mapped.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: damaged, not a dictionary of plain tensors, or it would run code when read; the message says which.
+        NotCheckpoint: an archive of another kind.
+        Exception: of any kind where it is damaged.
     """
-    content = _unpickle(path)
-    if isinstance(content, Mapping):
-        inner = (content[key] for key in STATE_KEYS if isinstance(content.get(key), Mapping))
-        content = next(inner, content)
-    if not isinstance(content, Mapping) or not content:
-        raise ValueError(f"{path}: expected a dictionary of tensors, got {type(content).__name__}")
-    wrong = [str(name) for name, value in content.items() if not _plain(value)]
-    if wrong:
-        where = " or ".join(map(repr, STATE_KEYS))
-        raise ValueError(f"{path}: expected plain tensors only, at the top or under {where}, got also {wrong[:8]}")
-    # Not torch's own nbytes: its 64 bits wrap around.
-    total, size = sum(prod(value.shape) * value.element_size() for value in content.values()), path.stat().st_size
-    if total > TIED * size:
-        raise ValueError(
-            f"{path}: expected tensors of at most {TIED} times the {size} bytes of the file, got {total}: save "
-            "copies of them (clone), not views of one another"
-        )
-    return {str(name): _copy(value) for name, value in content.items()}
+    with zipfile.ZipFile(file) as archive:
+        entries = {entry.filename: entry for entry in archive.infolist()}
+        claimed = sum(entry.file_size for entry in entries.values())
+        if claimed > len(data):
+            raise ValueError(f"{claimed} bytes are packed in {len(data)}; torch does not pack")
+        roots = [name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl")]
+        if len(roots) != 1 or roots[0] + "constants.pkl" in entries:
+            raise NotCheckpoint(archive_kind(entries))
+        order = roots[0] + "byteorder"
+        if order in entries and archive.read(order) != b"little":
+            raise ValueError("its numbers are big-endian, which is not supported")
+        content = unpickle(io.BytesIO(archive.read(roots[0] + "data.pkl")))
+    checked: set[str] = set()
+
+    def storage(key: str) -> memoryview:
+        entry = entries[f"{roots[0]}data/{key}"]
+        start = entry.header_offset + HEADER.size + sum(HEADER.unpack_from(data, entry.header_offset))
+        part = memoryview(data)[start : start + entry.file_size]
+        if key not in checked and zlib.crc32(part) != entry.CRC:
+            part.release()
+            raise ValueError(f"the checksum of {entry.filename} is wrong")
+        checked.add(key)
+        return part
+
+    return content, storage
 
 
-def _plain(value: Any) -> bool:
-    """Whether it is a tensor of numbers in memory: not sparse, nested, quantized or without values."""
-    return (
-        isinstance(value, Tensor)
-        and value.layout is torch.strided
-        and value.device.type == "cpu"
-        and not (value.is_nested or value.is_quantized)
-    )
+def read_stream(data: mmap) -> tuple[Unpickled, Storages]:
+    """What the old format of ``torch.save`` holds: pickles, and the numbers of all storages after them.
 
-
-def _copy(value: Tensor) -> Tensor:
-    value = value.detach().clone(memory_format=torch.contiguous_format)
-    return value.float() if value.is_floating_point() else value
-
-
-def _unpickle(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint")
-    is_archive = zipfile.is_zipfile(path)
-    try:
-        if is_archive:
-            _check_sizes(path)
-        with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols, which are refused below if they matter
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
-    except UnpicklingError as error:
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"it asks for {wanted[1]!r}" if wanted else "it holds something else"
-        raise ValueError(
-            f"{path}: expected tensors and plain values, but {what}; it was not opened any further, nothing was run"
-        ) from None
-    except Exception as error:  # damaged files make the reader fail in any way there is
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: expected a whole torch checkpoint; it is damaged or cut short ({reason})") from None
-
-
-def _check_sizes(path: Path) -> None:
-    """ValueError if the archive claims to unpack to more than the file holds: torch stores, it does not compress."""
-    with zipfile.ZipFile(path) as archive:
-        claimed = sum(entry.file_size for entry in archive.infolist())
-    if claimed > path.stat().st_size:
-        raise ValueError(f"{claimed} bytes are packed in {path.stat().st_size}")
-
-
-def _harmless() -> list[Any]:
-    """What official checkpoints hold besides tensors: numpy scalars of the optimizer, by their old and new name."""
-    scalar = np.float64(0).__reduce__()[0]
-    kinds = ("float64", "float32", "int64", "int32", "bool")
-    return [
-        (scalar, "numpy.core.multiarray.scalar"),
-        (scalar, "numpy._core.multiarray.scalar"),
-        np.dtype,
-        *(type(np.dtype(kind)) for kind in kinds),
-        argparse.Namespace,
-    ]
+    Raises:
+        Exception: of any kind where it is damaged.
+    """
+    data.seek(data.find(MAGIC) + len(MAGIC))  # the caller has seen it
+    _, system = unpickle(data), unpickle(data)
+    if isinstance(system.content, dict) and system.content.get("little_endian") is False:
+        raise ValueError("its numbers are big-endian, which is not supported")
+    references: list[Reference] = []
+    content = unpickle(data, references)
+    if content.refused is not None:
+        return content, lambda key: memoryview(b"")
+    order = unpickle(data)
+    sizes = {}
+    for kind, key in map(storage_of, references):
+        sizes[key] = np.dtype(STORAGES[kind.name]).itemsize
+    places, at = {}, data.tell()
+    for key in map(str, order.content):
+        length = LENGTH.unpack_from(data, at)[0] * sizes[key]
+        places[key] = slice(at + LENGTH.size, at + LENGTH.size + length)
+        at += LENGTH.size + length
+    return content, lambda key: memoryview(data)[places[key]]

@@ -150,8 +150,10 @@ class Mask2Former(nn.Module):
         return model.eval()
 
     @classmethod
-    def from_settings(cls, state: Mapping[str, Tensor], settings: Mapping[str, Any], card: Card) -> Self:
-        """The network ``settings()`` speaks of, with its own state; ValueError lists what does not fit."""
+    def from_settings(cls, state: Mapping[str, Tensor], settings: Mapping[str, Any], card: Card | None) -> Self:
+        """The network ``settings()`` describe, with its own state; ValueError lists what does not fit."""
+        if card is None:
+            raise ValueError(f"a {cls.__name__} needs the card in the file's metadata, and there is none")
         sizes: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
         }

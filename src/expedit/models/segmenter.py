@@ -203,6 +203,17 @@ class Segmenter(nn.Module):
         model.load_state_dict(state, assign=True)
         return model.eval()
 
+    @classmethod
+    def from_settings(cls, state: Mapping[str, Tensor], settings: Mapping[str, Any], card: Card | None) -> Segmenter:
+        """The network ``settings()`` describe, with its own state; ValueError lists what does not fit."""
+        model = cls.from_state_dict(state, **settings)
+        if card is None:
+            return model
+        if len(card.classes) != len(model.card.classes):
+            raise ValueError(f"card: expected {len(model.card.classes)} classes, got {len(card.classes)}")
+        model.card = card
+        return model
+
 
 DISTILLED = ("encoder.dist_token", "encoder.head_dist.weight")
 """Keys of encoders that were trained with a distillation token (DeiT)."""
