@@ -111,6 +111,23 @@ def test_our_queries_keys_and_values_are_the_library_s(name):
     assert farthest(run(with_plan(model, plan), name), run(model, name)) < 1e-6
 
 
+@pytest.mark.parametrize("name", OTHERS)
+def test_networks_around_a_swin(name):
+    """The same laws for what has a Swin inside: full grid, shared parameters, another result, batch."""
+    model = network(name)
+    want, spec = run(model, name, batch=2), "expedit(alpha=2, grid={}, top_k=1)"
+    full, fast = accelerate(model, spec.format((4, 4))), accelerate(model, spec.format((3, 3)))
+    assert type(fast) is type(model)
+    assert list(fast.state_dict()) == list(model.state_dict())
+    assert all(mine is theirs for mine, theirs in zip(model.parameters(), fast.parameters(), strict=True))
+    assert farthest(run(full, name, batch=2), want) < 1e-4
+    got = run(fast, name, batch=2)
+    assert farthest(got, want) > 1e-5
+    assert all(value.isfinite().all() for value in got.values())
+    half = accelerate(model, spec.format((3, 3))).to(torch.bfloat16)
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
+
+
 @every_family
 def test_full_grid_is_the_untouched_network(name):
     model = network(name)

@@ -8,6 +8,7 @@ from .vit import PlainViT
 ADAPTERS: dict[str, Adapter] = {
     "expedit.models.vit.ViT": PlainViT(),
     "transformers.models.swin.modeling_swin.SwinModel": Swin(),
+    "transformers.models.maskformer.modeling_maskformer_swin.MaskFormerSwinModel": Swin(),
     **HOSTS,
 }
 """Adapter by the full name of the backbone's class or of one it derives from: looking for one imports no library."""

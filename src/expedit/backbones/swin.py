@@ -17,7 +17,7 @@ from .swin_blocks import ReducedBlocks
 
 
 class Swin:
-    """``SwinModel`` of transformers; reducers see a window as a whole image."""
+    """The Swin of transformers, and MaskFormer's copy of it; reducers see a window as a whole image."""
 
     def anatomy(self, backbone: Any) -> Anatomy:
         """See ``Adapter``. Heads are those of the last stage; their width is the same in all."""
@@ -77,13 +77,18 @@ class Swin:
 
     def branches(self, backbone: Any) -> list[nn.Module]:
         """The MLPs: attentions see windows, which may be padded."""
-        return [block.mlp for stage in backbone.encoder.layers for block in stage.blocks.children()]
+        blocks = [block for stage in backbone.encoder.layers for block in _blocks(stage)]
+        return [getattr(block, "mlp", None) or block.intermediate for block in blocks]
 
     def owner(self, backbone: Any, owners: Sequence[Tensor], image: Grid) -> Tensor:
         """Cluster of every token of the stage that is cut, from those that the reducer saw window by window."""
         [(number, blocks)] = _reduced(backbone)
         step = backbone.config.patch_size * 2**number
         return blocks.owner(owners, Grid(-(-image.h // step), -(-image.w // step)))
+
+
+def _blocks(stage: Any) -> list[Any]:
+    return stage.blocks.blocks() if isinstance(stage.blocks, ReducedBlocks) else list(stage.blocks)
 
 
 def _reduced(swin: Any) -> list[tuple[int, ReducedBlocks]]:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core import Context, Grid, Plan, Span, Step, Stream, TokenMap, drive, without_guide
+from ..core import Grid, Plan, Span, Step, Stream, TokenMap, drive
 from ..operators.windows import merge, padded_grid, partition
+from .swin_windows import ShiftedWindows, mlp_of, resize, shift_mask
 
 
 class ReducedBlocks(nn.ModuleList):
@@ -44,22 +45,32 @@ class ReducedBlocks(nn.ModuleList):
         self.shift = Grid(cells.h // 2, cells.w // 2)
         self.mask_shift = Grid(window.h // 2, window.w // 2) if official_shift_mask else self.shift
         self.official_padding = official_padding
-        for block in self._after():
-            bias = block.attention.relative_position_bias
-            block.attention.relative_position_bias = ResizedBias(bias.relative_position_bias_table, window, cells)
+        self.tables = nn.ModuleList(
+            table for block in self._after() if (table := resize(block.attention, window, cells)) is not None
+        )
+
+    def blocks(self) -> list[Any]:
+        """The stage's own blocks."""
+        return [block for name, block in self.named_children() if name != "tables"]
 
     def __iter__(self) -> Iterator[Callable[..., Any]]:  # type: ignore[override]
         """What the stage calls, in order."""
-        return iter([*list(self.children())[: self.first], self.reduced])
+        return iter([*self.blocks()[: self.first], self.reduced])
 
     def reduced(
-        self, x: Tensor, input_dimensions: tuple[int, int], always_partition: bool = True, **kwargs: Any
+        self,
+        x: Tensor,
+        input_dimensions: tuple[int, int],
+        output_attentions: bool = False,
+        always_partition: bool = True,
+        **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """Reduce every window, run the blocks after the cut, read all tokens back. Windows stay batch items.
 
         Args:
             x: ``(b, h * w, c)``.
             input_dimensions: ``(h, w)``.
+            output_attentions: MaskFormer's way to ask for attention weights.
             always_partition: without effect: a map smaller than a window is one smaller window.
             **kwargs: handed to the attentions.
 
@@ -67,6 +78,8 @@ class ReducedBlocks(nn.ModuleList):
             The same tokens ``(b, h * w, c)`` and what the last attention says of its weights.
         """
         grid = Grid(*input_dimensions)
+        if output_attentions:
+            kwargs["output_attentions"] = True
         pieces = [[self._reduce(piece) for piece in band] for band in self._bands(x, grid)]
         small = torch.cat([torch.cat([piece.small for piece in band], 2) for band in pieces], 1)
         reduced_grid = Grid(*small.shape[1:3])
@@ -129,7 +142,7 @@ class ReducedBlocks(nn.ModuleList):
 
     def _after(self) -> list[Any]:
         """The blocks after the cut."""
-        return list(self.children())[self.first :]
+        return self.blocks()[self.first :]
 
     def _run(self, x: Tensor, grid: Grid, kwargs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         """All blocks after the cut on the reduced map ``grid``; every second one of the stage shifts its windows."""
@@ -143,38 +156,13 @@ class ReducedBlocks(nn.ModuleList):
         steps = [
             step
             for block, attend in zip(self._after(), windows, strict=True)
-            for step in (Step(block.layernorm_before, attend), Step(block.layernorm_after, without_guide(block.mlp)))
+            for step in (
+                Step(block.layernorm_before, attend),
+                Step(block.layernorm_after, mlp_of(block)),
+            )
         ]
         stream, _ = drive(steps, Stream(x, prefix=0, grid=grid), Plan())
         return stream.x, windows[-1].weights
-
-
-class ShiftedWindows:
-    """Branch: the library's attention in windows and with a shift of our own.
-
-    As in Mask2Former's Swin the normed map is padded with zeros before it is shifted.
-    """
-
-    def __init__(self, theirs: Any, window: Grid, shift: Grid, mask: Tensor | None, kwargs: dict[str, Any]) -> None:
-        self.theirs, self.window, self.shift, self.mask, self.kwargs = theirs, window, shift, mask, kwargs
-        self.weights: Tensor | None = None
-
-    def __call__(self, y: Tensor, context: Context) -> tuple[Tensor, None]:
-        """``(b, n, c) -> (b, n, c)``; what the library says of the attention weights is kept."""
-        assert context.grid is not None, "a reduced window stays a lattice"
-        grid, shift = context.grid, self.shift
-        whole = padded_grid(grid, self.window)
-        lattice = y.unflatten(1, grid)
-        if whole != grid:
-            lattice = F.pad(lattice, (0, 0, 0, whole.w - grid.w, 0, whole.h - grid.h))
-        if any(shift):
-            lattice = lattice.roll((-shift.h, -shift.w), (1, 2))
-        windows = partition(lattice.flatten(1, 2), whole, self.window)
-        windows, self.weights = self.theirs(windows, self.mask, **self.kwargs)
-        lattice = merge(windows, whole, self.window).unflatten(1, whole)
-        if any(shift):
-            lattice = lattice.roll((shift.h, shift.w), (1, 2))
-        return lattice[:, : grid.h, : grid.w].flatten(1, 2), None
 
 
 class Piece(NamedTuple):
@@ -203,62 +191,3 @@ def _lengths(side: int, window: int) -> list[int]:
     """Stretch of whole windows and the rest, as far as there are any."""
     rest = side % window
     return [length for length in (side - rest, rest) if length]
-
-
-def shift_mask(grid: Grid, window: Grid, shift: Grid, like: Tensor) -> Tensor:
-    """What keeps apart, in shifted windows, tokens that are no neighbours: ``(windows, window.length, window.length)``.
-
-    0 inside a region and -100 between the 3 x 3 regions that shifting makes. The official code, after clustering,
-    passes a shift that is not the one of the roll.
-
-    Args:
-        grid: whole windows.
-        window, shift: side lengths and offset of a window.
-        like: gives device and dtype.
-    """
-    row = _regions(grid.h, window.h, shift.h, like.device)
-    column = _regions(grid.w, window.w, shift.w, like.device)
-    region = partition((3 * row[:, None] + column).flatten()[None, :, None], grid, window)[:, :, 0]
-    apart = region[:, :, None] != region[:, None, :]
-    return torch.zeros_like(apart, dtype=like.dtype).masked_fill(apart, -100.0)
-
-
-def _regions(length: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """Region of each place along an axis; the last ``shift`` places win over the last ``window`` ones."""
-    place = torch.arange(length, device=device)
-    return torch.where(place >= length - shift, 2, (place >= length - window).long())
-
-
-class ResizedBias(nn.Module):
-    """Relative position bias of a smaller window, resized once from the table of the larger one.
-
-    Args:
-        table: ``((2 * window.h - 1) * (2 * window.w - 1), heads)``, shared with the original block.
-        window: the window it was trained for.
-        cells: the window it is read for.
-    """
-
-    bias: Tensor
-
-    def __init__(self, table: nn.Parameter, window: Grid, cells: Grid) -> None:
-        super().__init__()
-        self.relative_position_bias_table = table
-        old = (2 * window.h - 1, 2 * window.w - 1)
-        new = (2 * cells.h - 1, 2 * cells.w - 1)
-        planes = table.detach().float().t().unflatten(1, old)[None]
-        resized = F.interpolate(planes, size=new, mode="bilinear", align_corners=False)[0].flatten(1)
-        bias = resized[:, relative_index(cells, table.device).flatten()].unflatten(1, (cells.length, cells.length))
-        self.register_buffer("bias", bias[None].to(table.dtype).contiguous(), persistent=False)
-
-    def forward(self) -> Tensor:
-        """``(1, heads, cells.length, cells.length)``."""
-        return self.bias
-
-
-def relative_index(window: Grid, device: torch.device) -> Tensor:
-    """Row of the bias table for each pair of tokens of a window, ``(window.length, window.length)`` int64."""
-    row = torch.arange(window.h, device=device).repeat_interleave(window.w)
-    column = torch.arange(window.w, device=device).repeat(window.h)
-    down = row[:, None] - row[None, :] + window.h - 1
-    right = column[:, None] - column[None, :] + window.w - 1
-    return down * (2 * window.w - 1) + right
