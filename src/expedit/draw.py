@@ -31,7 +31,8 @@ def colorize(labels: np.ndarray, palette: Sequence[Color], ignore: int | None = 
     """Class indices ``(H, W)`` as colours, neutral grey where there is no class."""
     _check_labels(labels, "labels")
     table = np.array([*palette, NEUTRAL], np.uint8)
-    return table[_known(labels, len(palette), ignore)]
+    picture: np.ndarray = table[_known(labels, len(palette), ignore)]
+    return picture
 
 
 def overlay(
@@ -83,7 +84,7 @@ def clusters(image: np.ndarray, owner: np.ndarray, grid: tuple[int, int] | None 
     places = places.reshape(h, w)[rows[:, None], columns]
     count = np.maximum(np.bincount(places.ravel(), minlength=len(names)), 1)
     total = [np.bincount(places.ravel(), image[..., c].ravel(), len(names)) for c in range(3)]
-    picture = (np.stack(total, 1) / count[:, None]).round().astype(np.uint8)[places]
+    picture: np.ndarray = (np.stack(total, 1) / count[:, None]).round().astype(np.uint8)[places]
     edge = borders(places)
     picture[edge] = (0.65 * picture[edge]).astype(np.uint8)
     return picture
@@ -232,7 +233,8 @@ def _known(labels: np.ndarray, count: int, ignore: int | None) -> np.ndarray:
 def _blend(image: np.ndarray, places: np.ndarray, colors: np.ndarray, opacity: np.ndarray) -> np.ndarray:
     """``image`` under ``colors[places]``; ``opacity`` per colour in 0..256."""
     paint = (colors * opacity[:, None]).astype(np.uint16)[places]
-    return ((image * (256 - opacity)[places][..., None] + paint) >> 8).astype(np.uint8)
+    picture: np.ndarray = ((image * (256 - opacity)[places][..., None] + paint) >> 8).astype(np.uint8)
+    return picture
 
 
 def _outlined(picture: np.ndarray, places: np.ndarray) -> np.ndarray:

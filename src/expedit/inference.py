@@ -180,13 +180,14 @@ def slide(model: nn.Module, pixels: Tensor, crop: int | None, stride: int | None
         raise ValueError(f"window_batch: expected at least 1 window, got {window_batch}")
     h, w = pixels.shape[2:]
     if crop is None or stride is None:
-        return model(pixels).float()
+        whole: Tensor = model(pixels).float()
+        return whole
     high, wide = min(crop, h), min(crop, w)
     corners = [(top, left) for top in starts(h, crop, stride) for left in starts(w, crop, stride)]
     total, count = None, pixels.new_zeros(1, 1, h, w, dtype=torch.float32)
     for first in range(0, len(corners), window_batch):
         group = corners[first : first + window_batch]
-        logits = model(torch.cat([pixels[:, :, y : y + high, x : x + wide] for y, x in group])).float()
+        logits: Tensor = model(torch.cat([pixels[:, :, y : y + high, x : x + wide] for y, x in group])).float()
         if len(corners) == 1:
             return logits
         if total is None:
@@ -195,7 +196,8 @@ def slide(model: nn.Module, pixels: Tensor, crop: int | None, stride: int | None
             total[0, :, y : y + high, x : x + wide] += window
             count[:, :, y : y + high, x : x + wide] += 1
     assert total is not None, "an image has at least one window"
-    return total / count
+    mean: Tensor = total / count
+    return mean
 
 
 def starts(length: int, crop: int, stride: int) -> list[int]:

@@ -87,4 +87,5 @@ class WholeMaps(ABC):
 
     def owner(self, backbone: Any, owners: Sequence[Tensor], image: Grid) -> Tensor:
         """See ``Adapter``; all tokens of the image are one sequence."""
-        return owners[0][0].unflatten(0, self.lattice(backbone, image))
+        owner: Tensor = owners[0][0].unflatten(0, self.lattice(backbone, image))
+        return owner

@@ -165,7 +165,8 @@ class Windowed(Plain):
     def leave(self, stream: Stream) -> Tensor:
         """See ``Plain``."""
         assert stream.grid is not None, "plans that leave the lattice are refused"
-        return stream.x.unflatten(1, stream.grid)
+        lattice: Tensor = stream.x.unflatten(1, stream.grid)
+        return lattice
 
     def window(self, block: Any, context: Context) -> Grid | None:
         """The window of a block on the lattice at hand, ``None`` if it sees the whole of it."""
@@ -186,8 +187,9 @@ class Windowed(Plain):
 
     def look(self, block: Any, theirs: Any, tokens: Tensor, context: Context) -> Tensor:
         """The library's attention inside ``tokens`` ``(b, h, w, c)``; its relative positions resize themselves."""
-        out = theirs(tokens)
-        return out[0] if isinstance(out, tuple) else out
+        returned = theirs(tokens)
+        out: Tensor = returned[0] if isinstance(returned, tuple) else returned
+        return out
 
 
 class RotaryWindows(Windowed):

@@ -107,7 +107,8 @@ class ReducedBlocks(nn.ModuleList):
             cells = int(owner.max()) + 1
             found[windows] = first + cells * torch.arange(len(windows))[:, None] + owner[: len(windows)].cpu()
             first += cells * len(windows)
-        return found[1:].unflatten(0, grid)
+        owner_map: Tensor = found[1:].unflatten(0, grid)
+        return owner_map
 
     def _bands(self, x: Tensor, grid: Grid) -> list[list[Tensor]]:
         """Tokens ``(b, grid.length, c)`` as maps ``(b, h, w, c)``, each of windows of one size."""
@@ -178,7 +179,8 @@ class Piece(NamedTuple):
         """All tokens of the piece ``(b, *grid, c)`` in fp32, read off reduced ones shaped like its own."""
         reduced = Grid(*small.shape[1:3])
         windows = partition(small.flatten(1, 2), reduced, self.cells).float()
-        return merge(self.map.up(windows), self.grid, self.window).unflatten(1, self.grid)
+        lattice: Tensor = merge(self.map.up(windows), self.grid, self.window).unflatten(1, self.grid)
+        return lattice
 
 
 def _pieces(lattice: Tensor, window: Grid) -> list[list[Tensor]]:

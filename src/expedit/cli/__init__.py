@@ -52,7 +52,8 @@ def _run(args: argparse.Namespace) -> int:
     if told := remark(args):
         print(f"expedit {args.verb}: {told}", file=sys.stderr)
     try:
-        return import_module(f".{args.verb}", __name__).run(args)
+        status: int = import_module(f".{args.verb}", __name__).run(args)
+        return status
     except (ValueError, OSError, ImportError) as error:
         print(f"expedit {args.verb}: {_sentence(error)}", file=sys.stderr)
         return 2

@@ -118,7 +118,7 @@ def load_model(recipe: Recipe, args: argparse.Namespace, without: bool) -> nn.Mo
     """The recipe's model, on the device and in the dtype asked for; random weights only where none are needed."""
     from ..checkpoints.zoo import SHIPPED, build, load
 
-    model: Any
+    model: nn.Module
     if args.weights is not None:
         model = load(args.weights, norm_eps=recipe.norm_eps, pos_embed=recipe.pos_embed)
     elif recipe.architecture in SHIPPED:

@@ -112,7 +112,8 @@ def render(video: VideoFile | FrameFolder, tracks: Tracks, args: argparse.Namesp
     from ..draw import segments
 
     name = name_of(video.path)
-    target, start = args.output / (name if args.frames else f"{name}.mp4"), time.perf_counter()
+    target: Path = args.output / (name if args.frames else f"{name}.mp4")
+    start = time.perf_counter()
     task = progress.add_task(f"drawing {video.path.name}", total=tracks.frames, pace="")
     with video_writer(target, args.fps or video.rate) as write:
         for index, frame in enumerate(video):

@@ -67,7 +67,8 @@ class TokenMap:
             return torch.bmm(self.matrix(y.dtype), y)
         weight = self.weight.flatten(0, 1).to(y.dtype)
         read = F.embedding_bag(self._rows().flatten(0, 1), y.flatten(0, 1), per_sample_weights=weight, mode="sum")
-        return read.unflatten(0, self.index.shape[:2])
+        by_sample: Tensor = read.unflatten(0, self.index.shape[:2])
+        return by_sample
 
     def down(self, x: Tensor) -> Tensor:
         """Mean over the tokens that read each reduced one, ``(b, n, c) -> (b, m, c)``; zero where nobody reads it.
@@ -88,7 +89,8 @@ class TokenMap:
         starts = torch.searchsorted(group, torch.arange(self.length, device=x.device).repeat(b, 1))
         first = n * torch.arange(b, device=x.device)[:, None]
         bags = F.embedding_bag((order + first).flatten(), x.flatten(0, 1), (starts + first).flatten(), mode="mean")
-        return bags.unflatten(0, (b, self.length))
+        means: Tensor = bags.unflatten(0, (b, self.length))
+        return means
 
     def _rows(self) -> Tensor:
         """``index`` into the reduced tokens of the whole batch laid end to end."""
@@ -233,12 +235,14 @@ class Sizes(NamedTuple):
 def gather_tokens(x: Tensor, index: Tensor) -> Tensor:
     """Whole tokens of each sample: ``(b, n, c)`` at ``index`` ``(b, k)`` to ``(b, k, c)``, faster than a gather."""
     first = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
-    return x.flatten(0, 1).index_select(0, (index + first).flatten()).unflatten(0, index.shape)
+    gathered: Tensor = x.flatten(0, 1).index_select(0, (index + first).flatten()).unflatten(0, index.shape)
+    return gathered
 
 
 def to_map(tokens: Tensor, grid: Grid) -> Tensor:
     """``(b, n, c)`` tokens as a feature map ``(b, c, h, w)``, a view."""
-    return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
+    feature_map: Tensor = tokens.unflatten(1, grid).permute(0, 3, 1, 2)
+    return feature_map
 
 
 def to_tokens(feature_map: Tensor) -> Tensor:

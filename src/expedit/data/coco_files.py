@@ -152,7 +152,7 @@ def read_json(tree: Tree, name: str, lists: Sequence[str]) -> Json:
     """
     where = tree.where(name)
     try:
-        content = json.loads(tree.read(name, JSON_LIMIT))
+        content: Json = json.loads(tree.read(name, JSON_LIMIT))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{where}: expected an annotation file in JSON ({error})") from None
     for key in lists:

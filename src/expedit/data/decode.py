@@ -240,7 +240,8 @@ def _grey_step(image: Image.Image, content: bytes) -> int:
 
 
 def _orientation(image: Image.Image) -> int:
-    return image.getexif().get(ExifTags.Base.Orientation, 1)
+    number: int = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return number
 
 
 def _has_more_pages(image: Image.Image) -> bool:

@@ -9,6 +9,7 @@ detail both matter. It shows what losing tokens does to a prediction; it says no
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -183,7 +184,7 @@ def _textured(rng: np.random.Generator, label: np.ndarray, grain: np.ndarray) ->
     blades = np.pad(blades, ((0, max(0, size - len(blades))), (0, 0)), mode="wrap")[:size]
     course = np.floor(y / 8)
     mortar = (y % 8 < 1.8) | ((x + 8 * (course % 2)) % 16 < 1.8)
-    fields = {
+    fields: dict[int, Callable[[], np.ndarray]] = {
         SKY: lambda: np.clip(0.1 + y / 400 + np.maximum(0, 1.6 * wavy + 0.4 * fine), 0, 1),
         WATER: lambda: 0.4 + 0.35 * np.sin(y / 2.6 + 1.5 * np.sin(x / 14) + 2 * wavy) + 0.1 * fine,
         GRASS: lambda: 0.45 + 0.2 * wavy + 0.22 * blades,

@@ -80,7 +80,7 @@ def _byte(tone: float) -> int:
 def mix(inks: Inks, tone: np.ndarray) -> np.ndarray:
     """(...) float32 tones to (..., 3) float32 colours between the two inks."""
     dark, light = np.asarray(inks, dtype=np.float32)
-    colours = tone[..., None] * (light - dark)
+    colours: np.ndarray = tone[..., None] * (light - dark)
     colours += dark
     return colours
 

@@ -198,7 +198,8 @@ def required(truth: Mapping[str, Any], what: str) -> list[Entry]:
         raise ValueError(
             f"the ground truth has no list {what!r}: expected images or videos, annotations and categories"
         )
-    return truth[what]
+    entries: list[Entry] = truth[what]
+    return entries
 
 
 def owner(item: Mapping[str, Any], key: str, known: Mapping[Any, Entry]) -> int | str:

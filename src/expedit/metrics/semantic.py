@@ -67,7 +67,8 @@ class SemanticScores:
     @property
     def labelled(self) -> np.ndarray:
         """``(classes,)`` bool: the class occurs in the ground truth."""
-        return self.counts.sum(1) > 0
+        occurs: np.ndarray = self.counts.sum(1) > 0
+        return occurs
 
     @property
     def present(self) -> np.ndarray:
@@ -76,7 +77,8 @@ class SemanticScores:
 
     @property
     def _union(self) -> np.ndarray:
-        return self.counts.sum(0) + self.counts.sum(1) - self.counts.diagonal()
+        union: np.ndarray = self.counts.sum(0) + self.counts.sum(1) - self.counts.diagonal()
+        return union
 
     @property
     def iou(self) -> np.ndarray:
@@ -113,7 +115,8 @@ class SemanticScores:
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """``part / whole``, nan where there is no whole."""
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    ratio: np.ndarray = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return ratio
 
 
 def _mean(values: np.ndarray) -> float:

@@ -93,7 +93,8 @@ def sample(value: Tensor, places: Tensor, weights: Tensor, sizes: Sequence[tuple
     bags = torch.cat(rows, 3).add_(heads * s * batch[:, None, None, None] + head[:, None])
     weight = torch.cat(shares, 3).to(value.dtype)
     read = F.embedding_bag(bags.flatten(0, 2), value.flatten(0, 2), per_sample_weights=weight.flatten(0, 2), mode="sum")
-    return read.unflatten(0, bags.shape[:3]).flatten(2)
+    answers: Tensor = read.unflatten(0, bags.shape[:3]).flatten(2)
+    return answers
 
 
 def _corners(place: Tensor, side: int) -> list[tuple[Tensor, Tensor]]:

@@ -65,7 +65,8 @@ class MaskTransformer(nn.Module):
         patches, classes = x[:, :n] @ self.proj_patch, x[:, n:] @ self.proj_classes
         patches = patches / patches.norm(dim=-1, keepdim=True)
         classes = classes / classes.norm(dim=-1, keepdim=True)
-        return self.mask_norm(patches @ classes.transpose(1, 2))
+        logits: Tensor = self.mask_norm(patches @ classes.transpose(1, 2))
+        return logits
 
 
 class LinearDecoder(nn.Module):
@@ -78,7 +79,8 @@ class LinearDecoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``(b, n, width)`` patch tokens to logits ``(b, n, classes)``."""
-        return self.head(tokens)
+        logits: Tensor = self.head(tokens)
+        return logits
 
 
 class Segmenter(nn.Module):

@@ -61,7 +61,8 @@ class Mlp(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """``(b, n, c) -> (b, n, c)``."""
-        return self.fc2(F.gelu(self.fc1(y)))
+        out: Tensor = self.fc2(F.gelu(self.fc1(y)))
+        return out
 
 
 class Block(nn.Module):
@@ -77,7 +78,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(b, n, c) -> (b, n, c)``: both steps, uncut."""
         x = x + self.attn(self.norm1(x))[0]
-        return x + self.mlp(self.norm2(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
     def steps(self) -> tuple[Step, Step]:
         """The two residual steps for the engine."""
@@ -93,7 +95,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """``(b, 3, H, W) -> (b, width, H / patch, W / patch)``."""
-        return self.proj(image)
+        out: Tensor = self.proj(image)
+        return out
 
 
 class ViT(nn.Module):

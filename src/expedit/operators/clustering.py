@@ -78,4 +78,5 @@ def _add_up(given: Tensor, at: Tables) -> Tensor:
     rows = (at.givers + image * given[0, :, :, 0].numel()).flatten(0, 1)
     there = at.there.expand(len(given), -1, -1).flatten(0, 1)
     total = F.embedding_bag(rows, given.flatten(0, 2), per_sample_weights=there, mode="sum")
-    return total.unflatten(0, (len(given), -1))
+    totals: Tensor = total.unflatten(0, (len(given), -1))
+    return totals

@@ -20,7 +20,8 @@ def most_similar(sources: Tensor, destinations: Tensor) -> tuple[Tensor, Tensor]
 
 def _inverse_length(x: Tensor) -> Tensor:
     """Scales products and not tokens: there are fewer of them than of values."""
-    return 1 / x.norm(dim=2).clamp(min=1e-8)
+    scale: Tensor = 1 / x.norm(dim=2).clamp(min=1e-8)
+    return scale
 
 
 def joined(score: Tensor, target: Tensor, r: int, sources: Tensor, destinations: Tensor) -> TokenMap:

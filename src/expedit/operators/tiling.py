@@ -17,7 +17,8 @@ from ..core.tokens import Grid
 
 def gather_shared(rows: Tensor, place: Tensor) -> Tensor:
     """``rows`` ``(b, n, c)`` at ``place`` (any shape): ``(b, *place, c)``."""
-    return rows.index_select(1, place.flatten()).unflatten(1, place.shape)
+    gathered: Tensor = rows.index_select(1, place.flatten()).unflatten(1, place.shape)
+    return gathered
 
 
 class Axis(NamedTuple):
@@ -179,7 +180,7 @@ class Tables(NamedTuple):
     there: Tensor
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def tables(*sizes: Any) -> tuple[Tensor, ...]:
     """``Tables`` from the fields of both axes and a device; plain arguments, so that a compiler takes them as given."""
     return _kept_tables(*sizes)

@@ -20,12 +20,13 @@ def partition(tokens: Tensor, grid: Grid, window: Grid) -> Tensor:
     if whole != grid:
         lattice = F.pad(lattice, (0, 0, 0, whole.w - grid.w, 0, whole.h - grid.h))
     windows = lattice.unflatten(2, (-1, window.w)).unflatten(1, (-1, window.h))
-    return windows.transpose(2, 3).flatten(3, 4).flatten(0, 2)
+    cut: Tensor = windows.transpose(2, 3).flatten(3, 4).flatten(0, 2)
+    return cut
 
 
 def merge(windows: Tensor, grid: Grid, window: Grid) -> Tensor:
     """Inverse of ``partition``: ``(b * windows, window.length, c) -> (b, grid.length, c)``, padding cut off."""
     whole = padded_grid(grid, window)
     tokens = windows.unflatten(0, (-1, whole.h // window.h, whole.w // window.w)).unflatten(3, window)
-    lattice = tokens.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    lattice: Tensor = tokens.transpose(2, 3).flatten(3, 4).flatten(1, 2)
     return lattice[:, : grid.h, : grid.w].flatten(1, 2)
