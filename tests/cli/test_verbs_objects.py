@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import fields, replace
 
 import numpy as np
@@ -20,8 +21,8 @@ from expedit.cli import main
 from expedit.cost.trace import token_clusters
 from expedit.data import ade20k_panoptic, coco, open_dataset
 from expedit.data.ade20k import open_ade20k
-from expedit.evaluation.evaluate import evaluate
-from expedit.evaluation.objects import evaluate_objects
+from expedit.evaluation.evaluate import Run, evaluate
+from expedit.evaluation.judges import JUDGES
 from expedit.models.mask2former import Architecture, Mask2Former
 from small_mask2former import SPEC, coco_tree, network, saved
 
@@ -52,6 +53,11 @@ rows:
 """
 
 
+def value_of(model, data, limit=None):
+    judge = JUDGES[model.card.task](model.card, data)
+    return evaluate({"model": model}, data, judge, Run(limit=limit))["model"].value
+
+
 @pytest.mark.parametrize(("task", "metric", "figure"), [("panoptic", "pq", "PQ"), ("instance", "ap", "AP")])
 def test_comparison_of_a_recipe(coco_panoptic, shared, tmp_path, capsys, task, metric, figure):
     root = {"panoptic": coco_panoptic, "instance": shared / "data/coco_instance/tinycoco"}[task]
@@ -59,6 +65,7 @@ def test_comparison_of_a_recipe(coco_panoptic, shared, tmp_path, capsys, task, m
     model, recipe = saved(network(task, categories), tmp_path), tmp_path / "small.yaml"
     recipe.write_text(RECIPE.replace("ARCH", task).replace("TASK", task).replace("METRIC", metric))
     argv = ["compare", recipe, "--weights", model, "--data", root, "--limit", 2, "--rounds", 1, "--threads", 1]
+    argv += ["--examples", 1]
     for _ in range(2):  # the second time from what is kept
         assert main([str(word) for word in (*argv, "--resume", "-o", tmp_path / "out")]) == 0
     printed = " ".join(capsys.readouterr().out.split())
@@ -72,9 +79,17 @@ def test_comparison_of_a_recipe(coco_panoptic, shared, tmp_path, capsys, task, m
     fast = expedit.accelerate(
         expedit.load(model), "expedit(alpha=6, grid=(4, 4), top_k=6)", official_shift_mask=True, official_padding=True
     )
-    expected = [evaluate_objects(net, data, limit=2).figures[figure] for net in (expedit.load(model), fast)]
-    assert [row[metric] for row in rows] == expected
-    assert rows[0]["miou"] is None
+    assert [row[metric] for row in rows] == [value_of(net, data, 2) for net in (expedit.load(model), fast)]
+    assert rows[1][f"delta_{metric}"] == rows[1][metric] - rows[0][metric]
+    published = [(row["published_gflops"], row["published_speedup"], row[f"published_{metric}"]) for row in rows]
+    assert published == [(0.2, 1, 0.501), (0.1, pytest.approx(5.4 / 4.3), 0.491)]
+    assert all(row["published_convention_gmacs"] > row["gmacs"] for row in rows[:1])
+    report = (tmp_path / "out/report.html").read_text()
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", report)
+    assert {"Picture", "Ground truth", "Dense prediction", "Prediction"} <= set(captions)
+    assert any(re.fullmatch(r"\d+ clusters", caption) for caption in captions)
+    assert ("Difference" in captions) == (task == "panoptic")
+    assert f"<button>Δ{figure}" in report or f">Δ{figure}</th>" in report
 
 
 def test_comparison_of_a_semantic_recipe_that_answers_with_queries(tmp_path, capsys):
@@ -91,8 +106,10 @@ def test_comparison_of_a_semantic_recipe_that_answers_with_queries(tmp_path, cap
     assert main([str(word) for word in (*argv, "-o", tmp_path / "out")]) == 0
     assert "mIoU is of expedit(alpha=6" in " ".join(capsys.readouterr().out.split())
     rows = json.loads((tmp_path / "out/table.json").read_text())["rows"]
-    assert rows[0]["miou"] == evaluate(expedit.load(model), open_ade20k(root)).scores.miou()
+    assert rows[0]["miou"] == value_of(expedit.load(model), open_ade20k(root))
     assert rows[1]["delta_miou"] == rows[1]["miou"] - rows[0]["miou"]
+    assert rows[0]["agreement"] == 1 > rows[1]["agreement"]
+    assert "Difference" in (tmp_path / "out/report.html").read_text()
 
 
 def test_predictions_on_disk(tmp_path):

@@ -15,7 +15,8 @@ from expedit.data.rle import encode
 from expedit.data.storage import Tree
 from expedit.data.video_files import open_video
 from expedit.data.youtubevis import CLASSES, open_youtubevis
-from expedit.evaluation.evaluate_video import evaluate_video
+from expedit.evaluation.evaluate import Run, evaluate
+from expedit.evaluation.objects import VideoJudge
 from expedit.metrics.video import video_ap
 from expedit.prediction import Segment
 from expedit.video import Tracks, predict_video
@@ -65,12 +66,17 @@ def test_doctor_knows_the_layout(dataset, tmp_path, capsys):
     assert "00000.jpg" in capsys.readouterr().out
 
 
+def judged(model, clips, limit=None, submission=None):
+    judge = VideoJudge(model.card, clips, submission)
+    return evaluate({"model": model}, clips, judge, Run(limit=limit))["model"]
+
+
 def test_evaluation_end_to_end(dataset, tmp_path):
     model, clips = small_model(names=CLASSES_2019), open_youtubevis(dataset)
-    result = evaluate_video(model, clips, submission=tmp_path)
+    result = judged(model, clips, submission=tmp_path)
     assert result.submission == tmp_path / "results.zip"
     entries = json.loads((tmp_path / "results.json").read_text())
-    assert (result.images, len(entries)) == (3, 30)
+    assert (result.pace.images, len(entries)) == (3, 30)
     expected = []
     for one in clips.clips:
         found = predict_video(model, one.frames)
@@ -79,7 +85,8 @@ def test_evaluation_end_to_end(dataset, tmp_path):
             ids = {"video_id": one.video_id, "category_id": segment.category + 1}
             expected.append({**ids, "segmentations": rles, "score": segment.score})
     assert entries == expected
-    assert result.figures == video_ap(clips.truth, entries).figures()
+    found = {name: -1 if value is None else value for name, value in result.scores.overall.items()}
+    assert found == video_ap(clips.truth, entries).figures()
 
 
 def test_evaluation_finds_what_is_there(dataset, monkeypatch):
@@ -93,11 +100,13 @@ def test_evaluation_finds_what_is_there(dataset, monkeypatch):
         masks = tuple(tuple(rle for rle in true.segmentations) for true in one.tracks)
         return Tracks(clips.classes, clips.palette, segments, masks, one.size, len(frames))
 
-    monkeypatch.setattr("expedit.evaluation.evaluate_video.track", truth)
+    monkeypatch.setattr("expedit.evaluation.objects.track", truth)
     for limit in (None, 2):
-        result = evaluate_video(small_model(names=CLASSES_2019), clips, limit=limit)
-        assert result.figures["AP"] == pytest.approx(1)
-        assert set(result.per_class) == {clips.classes[t.category] for one in clips.clips[:limit] for t in one.tracks}
+        result = judged(small_model(names=CLASSES_2019), clips, limit)
+        assert result.value == pytest.approx(1)
+        assert set(result.scores.per_class) == {
+            clips.classes[t.category] for one in clips.clips[:limit] for t in one.tracks
+        }
 
 
 def test_evaluate_without_public_truth(dataset, tmp_path, capsys):
@@ -110,18 +119,48 @@ def test_evaluate_without_public_truth(dataset, tmp_path, capsys):
     (root / "valid").symlink_to(dataset / "valid")
     (root / "valid.json").write_text(json.dumps(truth))
     arguments = [str(tmp_path / "m.safetensors"), f"youtubevis-2019:{root}", "--limit", "2", "--frame-batch", "2"]
-    output = ["--submission", str(tmp_path / "out"), "--json", str(tmp_path / "figures.json")]
+    output = ["--submission", str(tmp_path / "out"), "--json", str(tmp_path / "scores.json")]
     assert main(["evaluate", *arguments, *output]) == 0
     with zipfile.ZipFile(tmp_path / "out/results.zip") as archive:
         assert archive.namelist() == ["results.json"]
         assert len(json.loads(archive.read("results.json"))) == 20
-    said = json.loads((tmp_path / "figures.json").read_text())
+    said = json.loads((tmp_path / "scores.json").read_text())
     assert (said["task"], said["images"], said.get("AP")) == ("video", 2, None)
     assert "results.zip" in capsys.readouterr().out
     assert main(["evaluate", arguments[0], f"youtubevis-2019:{dataset}", "--limit", "1", "--window", "3"]) == 0
     assert "AP50" in capsys.readouterr().out
     assert main(["evaluate", arguments[0], f"youtubevis-2019:{dataset}", "--flip"]) == 2
     assert main(["evaluate", arguments[0], f"youtubevis-2019:{dataset}", "--compile"]) == 2
+
+
+RECIPE = """\
+title: small
+architecture: video-mask2former-swin-l-youtubevis-2019
+data: youtubevis-2019
+split: val
+images: 300
+weights: none
+measured_at: [4, 64, 96]
+rows:
+  - {method: dense, settings: released, published: {gflops: 0.2, fps: 4.3, ap: 60}}
+  - {method: "expedit(alpha=3, grid=(4, 4), top_k=6)", settings: released, published: {gflops: 0.1, fps: 5, ap: 59}}
+"""
+
+
+def test_comparison_of_a_video_recipe_with_pictures(dataset, tmp_path):
+    save(small_model(names=CLASSES_2019), tmp_path / "m.safetensors")
+    (tmp_path / "small.yaml").write_text(RECIPE)
+    argv = ["compare", tmp_path / "small.yaml", "--weights", tmp_path / "m.safetensors", "--data", dataset]
+    argv += ["--limit", 2, "--rounds", 1, "--examples", 1, "--resume", "-o", tmp_path / "out"]
+    assert main([str(word) for word in argv]) == 0
+    dense, fast = json.loads((tmp_path / "out/table.json").read_text())["rows"]
+    clips = open_youtubevis(dataset)
+    assert dense["ap"] == judged(small_model(names=CLASSES_2019), clips, 2).value
+    assert fast["delta_ap"] == fast["ap"] - dense["ap"]
+    assert fast["gmacs"] < dense["gmacs"]
+    report = (tmp_path / "out/report.html").read_text()
+    assert all(f"<figcaption>{name}</figcaption>" in report for name in ("Picture", "Ground truth", "Prediction"))
+    assert len(list((tmp_path / "out/state").iterdir())) == 1
 
 
 def test_predict_on_the_command_line(dataset, tmp_path, capsys):

@@ -13,7 +13,9 @@ from PIL import Image
 
 from expedit.comparison import plots
 from expedit.comparison.report import write_report
-from expedit.comparison.result import Example, Row, View
+from expedit.comparison.result import Comparison, Example, Row, View
+from expedit.evaluation.judge import Metric
+from expedit.prediction import Prediction, Segment
 
 CLASSES = ("sky", "grass", "<b>ball</b>", "never seen")
 PALETTE = ((120, 180, 240), (90, 160, 60), (220, 60, 80), (1, 2, 3))
@@ -51,14 +53,26 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def rows(miou: bool = True) -> list[Row]:
-    table = [Row("dense", 64, 2.0, 1, 100.0, 1, 1, 0.8, 0.0, 1.0)]
+MIOU = Metric("miou", "mIoU", "mean intersection over union with the ground truth")
+AGREEMENT = Metric("pixel_agreement", "agreement", "pixels that get the dense model's class")
+
+
+def row(spec: str, tokens: float, gmacs: float, ms: float | None, value: float | None, **more: float | None) -> Row:
+    times = {"ms": ms, "speedup": ms and 100 / ms, "efficiency": ms and 0.94}
+    return Row(spec, tokens, gmacs, 2 / gmacs, value=value, agreement=0.97, **times, **more)
+
+
+def rows(value: bool = True) -> list[Row]:
+    table = [row("dense", 64, 2.0, 100.0, 0.8 if value else None, delta=0.0 if value else None)]
     for i, spec in enumerate(SPECS):
-        found = 61.5 if spec.startswith("act") else None
-        table.append(Row(spec, 40 - i, 1.5 - i / 10, 1.33, 80.0 - i, 1.25, 0.94, 0.79 - i / 100, -0.01, 0.97, found))
-    if miou:
-        return table
-    return [Row(**{**vars(row), "miou": None, "delta_miou": None, "clusters": None}) for row in table]
+        scores = {"value": 0.79 - i / 100, "delta": -0.01} if value else {"value": None}
+        clusters = 61.5 if value and spec.startswith("act") else None
+        table.append(row(spec, 40 - i, 1.5 - i / 10, 80.0 - i, clusters=clusters, **scores))
+    return table
+
+
+def semantic(labels: np.ndarray) -> Prediction:
+    return Prediction("semantic", CLASSES, PALETTE, labels)
 
 
 def example(name: str, truth: bool = True) -> Example:
@@ -66,25 +80,26 @@ def example(name: str, truth: bool = True) -> Example:
     image = rng.integers(0, 256, (64, 96, 3)).astype(np.uint8)
     labels = np.zeros((64, 96), np.uint8)
     labels[30:], labels[10:20, 10:30] = 1, 2
-    views = [View("dense", labels, None)]
+    views = [View("dense", semantic(labels), None)]
     for spec in SPECS:
         other = labels.copy()
         other[:16, :48] = 1
-        views.append(View(spec, other, None if spec.startswith("tome") else rng.integers(0, 20, (8, 12))))
-    return Example(name, image, labels if truth else None, tuple(views))
+        views.append(View(spec, semantic(other), None if spec.startswith("tome") else rng.integers(0, 20, (8, 12))))
+    return Example(name, image, semantic(labels) if truth else None, tuple(views))
 
 
 def report(folder: Path, title: str = "Toy", truth: bool = True, **changes: object) -> Path:
     path = folder / "report.html"
-    settings: dict = {
+    given: dict = {
         "rows": rows(truth),
         "examples": [example("first", truth), example("second", truth)],
-        "classes": CLASSES,
-        "palette": PALETTE,
         "facts": {"threads": "2", "command": "expedit compare <fast>"},
+        "metric": MIOU,
+        "agreement": AGREEMENT,
         **changes,
     }
-    write_report(path, title, **settings)
+    comparison = Comparison(title, given["metric"], given["agreement"], tuple(given["rows"]), given["facts"])
+    write_report(path, comparison, given["examples"])
     return path
 
 
@@ -117,7 +132,7 @@ def test_every_picture_is_inside_and_can_be_read(tmp_path: Path) -> None:
     plots = [data for mime, data in found if mime == "image/svg+xml"]
     assert len(plots) == 4
     costs = (b"GMACs per image", b"milliseconds per image (median)") * 2
-    qualities = (b"mIoU (%)",) * 2 + (b"pixel agreement with dense (%)",) * 2
+    qualities = (b"mIoU (%)",) * 2 + (b"agreement with dense (%)",) * 2
     for data, cost, quality in zip(plots, costs, qualities, strict=True):
         assert all(f">{name}</text>".encode() in data for name in ("dense", "expedit", "tome", "act"))
         assert cost in data
@@ -141,7 +156,7 @@ def test_masks_keep_their_exact_colours(tmp_path: Path) -> None:
     with Image.open(io.BytesIO(truth)) as picture:
         assert picture.mode == "P"
         seen = np.asarray(picture.convert("RGB"))
-    np.testing.assert_array_equal(seen, np.array(PALETTE, np.uint8)[example("first").truth])
+    np.testing.assert_array_equal(seen, np.array(PALETTE, np.uint8)[example("first").truth.labels])
 
 
 def test_agreement_of_a_card_counts_the_equal_pixels(tmp_path: Path) -> None:
@@ -184,7 +199,7 @@ def test_nothing_is_fetched(tmp_path: Path) -> None:
 
 
 def test_twenty_methods_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = [Row(f"method{i}()", 9, 1.0, 1, None, None, None, 0.5, 0.0, 1.0) for i in range(20)]
+    table = tuple(row(f"method{i}()", 9, 1.0, 50.0, 0.5) for i in range(20))
     assert len(set(plots.tints(table))) == 20
     plot, drawn = Axes.plot, []
 
@@ -193,7 +208,7 @@ def test_twenty_methods_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
         return plot(axes, *points, color=color, marker=marker, **style)
 
     monkeypatch.setattr(Axes, "plot", noted)
-    plots.trade_offs(table)
+    plots.trade_offs(Comparison("many", MIOU, None, table, {}))
     assert len(set(drawn)) == 20
 
 
@@ -202,6 +217,48 @@ def test_without_ground_truth_only_agreement_is_plotted(tmp_path: Path) -> None:
     assert [mime for mime, _ in pictures(page)].count("image/svg+xml") == 2
     assert not {"mIoU %", "ΔmIoU", "clusters"} & set(page.table[0])
     assert not any("Ground truth" in (image["alt"] or "") for image in page.all("img"))
+
+
+@pytest.mark.parametrize("task", ["panoptic", "instance"])
+def test_segments_are_drawn_over_the_picture(tmp_path: Path, task: str) -> None:
+    image, ids = np.full((60, 90, 3), 255, np.uint8), np.zeros((60, 90), np.int32)
+    ids[:, :30], ids[:, 60:] = 7, 9
+    moved = np.roll(ids, 9, 1)
+
+    def prediction(ids: np.ndarray) -> Prediction:
+        segments = (Segment(7, 2, 0.9), Segment(9, 1, 0.8))
+        if task == "panoptic":
+            return Prediction(task, CLASSES, PALETTE, ids, segments)
+        return Prediction(task, CLASSES, PALETTE, segments=segments, masks=np.stack([ids == 7, ids == 9]))
+
+    views = View("dense", prediction(ids), None), View(SPECS[0], prediction(moved), np.arange(6).reshape(2, 3))
+    one = Example("one", image, prediction(ids), views)
+    text = report(tmp_path, examples=[one], metric=Metric("PQ", "PQ", "panoptic quality"), agreement=None).read_text()
+    page = Page(text)
+    captions = [image["alt"].removeprefix("one, ") for image in page.all("img")][2:]
+    given = ["Picture", "Ground truth", "Dense prediction"]
+    card = [f"{SPECS[0]}: {name}" for name in ("Prediction", "Difference", "6 clusters")]
+    if task == "instance":
+        del card[1]
+    else:
+        given.append("Dense against truth: 100.0% equal")
+        assert f"<b>{100 * (moved == ids).mean():.1f} %</b> as dense" in text
+    assert captions == given + card
+    assert ("as dense</span>" in text) == (task == "panoptic")
+    assert {"PQ %", "ΔPQ"} < set(page.table[0])
+    assert "agreement %" not in page.table[0]
+    assert ("grass</li>" in text, "sky</li>" in text) == (True, False)
+    shown = [Image.open(io.BytesIO(data)).convert("RGB") for mime, data in pictures(page) if mime == "image/jpeg"]
+    assert np.abs(np.asarray(shown[0]).astype(int) - 255).max() < 5
+    assert np.asarray(shown[1])[3, 5, 1] < 200 < np.asarray(shown[1])[3, 45].min()
+
+
+def test_less_can_be_better(tmp_path: Path) -> None:
+    error = Metric("abs_rel", "abs rel", "mean relative error of depths", share=False, higher=False)
+    text = report(tmp_path, metric=error).read_text()
+    head = Page(text).table[0]
+    assert {"abs rel", "Δabs rel"} < set(head)
+    assert re.search(r'class="best"><span>0\.76<', re.findall(r"<tr.*?</tr>", text, re.S)[-1])
 
 
 def test_without_examples_the_table_stands_alone(tmp_path: Path) -> None:
@@ -218,7 +275,7 @@ def test_only_classes_that_appear_are_in_the_legend(tmp_path: Path) -> None:
 
 
 def test_not_a_number_is_a_dash_and_never_the_best(tmp_path: Path) -> None:
-    broken = [*rows(), Row("pool()", 10, 1.0, 2.0, float("nan"), float("nan"), float("nan"), 0.5, -0.3, 0.5)]
+    broken = [*rows(), row("pool()", 10, 1.0, float("nan"), 0.5)]
     page = Page(report(tmp_path, rows=broken).read_text("utf-8"))
     cells = dict(zip(page.table[0], page.table[-1], strict=True))
     assert cells["ms / image"] == "–"
@@ -226,7 +283,9 @@ def test_not_a_number_is_a_dash_and_never_the_best(tmp_path: Path) -> None:
 
 def test_large_pictures_are_made_smaller(tmp_path: Path) -> None:
     labels = np.zeros((1700, 900), np.uint8)
-    large = Example("large", np.zeros((1700, 900, 3), np.uint8), labels, (View("dense", labels, None),))
+    large = Example(
+        "large", np.zeros((1700, 900, 3), np.uint8), semantic(labels), (View("dense", semantic(labels), None),)
+    )
     found = pictures(Page(report(tmp_path, examples=[large]).read_text("utf-8")))
     sizes = [Image.open(io.BytesIO(data)).size for mime, data in found if mime != "image/svg+xml"]
     assert len(sizes) == 4
@@ -254,8 +313,8 @@ def test_the_same_input_gives_the_same_file(tmp_path: Path) -> None:
 def test_wrong_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one row"):
         report(tmp_path, rows=[])
-    odd = Example("odd", np.zeros((8, 8, 3), np.uint8), None, (View("dense", np.zeros((4, 4), int), None),))
-    with pytest.raises(ValueError, match=r"odd, dense: expected labels of shape \(8, 8\), got \(4, 4\)"):
+    odd = Example("odd", np.zeros((8, 8, 3), np.uint8), None, (View("dense", semantic(np.zeros((4, 4), int)), None),))
+    with pytest.raises(ValueError, match=r"odd, dense: expected a prediction of shape \(8, 8\), got \(4, 4\)"):
         report(tmp_path, examples=[odd])
     bare = Example("bare", np.zeros((8, 8, 3), np.uint8), None, ())
     with pytest.raises(ValueError, match="bare: expected the dense view first"):

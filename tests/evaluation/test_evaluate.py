@@ -1,11 +1,8 @@
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,14 +15,15 @@ import expedit
 from expedit.checkpoints import safetensors_format
 from expedit.cli import main
 from expedit.data.samples import Sample
-from expedit.evaluation.evaluate import Protocol, evaluate
-from expedit.evaluation.pipeline import ahead
-from expedit.evaluation.processes import Processes
-from expedit.evaluation.resume import Partial
+from expedit.evaluation.evaluate import Run, evaluate
+from expedit.evaluation.pipeline import afterwards, ahead
+from expedit.evaluation.resume import Journal
+from expedit.evaluation.semantic import SemanticJudge
 from expedit.inference import labels_of, resized_argmax, slide
 from expedit.models import Segmenter
 from expedit.models.card import Card, generic_card
 from expedit.prepare import prepared
+from one_of_many import OneOfMany, timeless
 
 CARD = Card("semantic", ("red", "green", "blue"), ((255, 0, 0), (0, 255, 0), (0, 0, 255)), mean=(0,) * 3, std=(1,) * 3)
 
@@ -64,6 +62,11 @@ def pictures():
     return Pictures([sample("a", [[0, 0, 1, 2]], [[0, 1, 1, 255]]), sample("b", [[0, 1], [1, 1]], [[0, 0], [1, 255]])])
 
 
+def evaluated(model, data, **run):
+    """The evaluation of one semantic model."""
+    return evaluate({"model": model}, data, SemanticJudge(model.card, data), Run(**run))["model"]
+
+
 @pytest.fixture
 def tiny(tmp_path):
     """A small network for the toy data set, random but not constant."""
@@ -75,28 +78,48 @@ def tiny(tmp_path):
 
 def test_hand_computed(pictures):
     # red: 2 right, 1 claimed by green, 1 claimed from green; green: 2 right; blue: predicted at an ignored pixel only
-    result = evaluate(Colours(), pictures)
-    assert result.counts.tolist() == [[2, 1, 0], [1, 2, 0], [0, 0, 0]]
-    figures = result.as_json()
-    assert figures["miou"] == pytest.approx((2 / 4 + 2 / 4) / 2)
-    assert figures["miou_all"] == pytest.approx(1 / 3)
-    assert figures["pixel_accuracy"] == pytest.approx(4 / 6)
-    assert figures["class_accuracy"] == pytest.approx((2 / 3 + 2 / 3) / 2)
-    assert figures["iou"] == {"red": 0.5, "green": 0.5, "blue": None}
-    assert figures["against_miou"] is None
-    assert json.dumps(figures, allow_nan=False)
+    result = evaluated(Colours(), pictures)
+    scores = result.as_json()
+    assert scores["confusion"] == [[2, 1, 0], [1, 2, 0], [0, 0, 0]]
+    assert result.value == scores["miou"] == pytest.approx((2 / 4 + 2 / 4) / 2)
+    assert scores["miou_all"] == pytest.approx(1 / 3)
+    assert scores["pixel_accuracy"] == pytest.approx(4 / 6)
+    assert scores["class_accuracy"] == pytest.approx((2 / 3 + 2 / 3) / 2)
+    assert scores["classes"] == {name: {"IoU": 0.5, "accuracy": pytest.approx(2 / 3)} for name in ("red", "green")}
+    assert "against_miou" not in scores
+    assert json.dumps(scores, allow_nan=False)
+
+
+class Turned(Colours):
+    def forward(self, image):
+        return image.flip(1)  # red and blue change places
 
 
 def test_agreement_needs_no_labels(pictures):
-    class Turned(Colours):
-        def forward(self, image):
-            return image.flip(1)  # red and blue change places
-
     pictures.samples = [replace(s, label=None) for s in pictures.samples]
-    result = evaluate(Turned(), pictures, against=Colours())
-    assert result.agreement.tolist() == [[0, 0, 3], [0, 4, 0], [1, 0, 0]]
-    assert result.as_json()["against_pixel_agreement"] == pytest.approx(4 / 8)
-    assert result.as_json()["miou"] is None
+    models, judge = {"dense": Colours(), "turned": Turned()}, SemanticJudge(CARD, pictures)
+    result = evaluate(models, pictures, judge, Run(against="dense"))["turned"]
+    assert result.scores.per_class["green"] == {"IoU": 1, "accuracy": 1}
+    scores = result.as_json()
+    assert scores["against_pixel_agreement"] == pytest.approx(4 / 8)
+    assert scores["against_miou"] == pytest.approx(1 / 3)
+    assert scores["miou"] is result.value is None
+
+
+def test_every_image_is_read_and_prepared_once_for_all(pictures):
+    read = []
+
+    class Counting(Pictures):
+        def __getitem__(self, index):
+            read.append(index)
+            return super().__getitem__(index)
+
+    data, models = Counting(pictures.samples), {"dense": Colours(), "turned": Turned(), "again": Colours()}
+    found = evaluate(models, data, SemanticJudge(CARD, data), Run(against="dense"))
+    assert sorted(read) == [0, 1]
+    assert list(found) == list(models)
+    assert found["dense"].scores == found["again"].scores == evaluated(Colours(), pictures, against="model").scores
+    assert found["turned"].value == evaluated(Turned(), pictures).value
 
 
 def test_models_that_answer_with_queries_are_scored_as_they_predict():
@@ -116,62 +139,91 @@ def test_models_that_answer_with_queries_are_scored_as_they_predict():
     assert len(np.unique(prediction)) == 3
     expected = np.zeros((3, 3), int)
     np.add.at(expected, (data[0].label, prediction), 1)
-    np.testing.assert_array_equal(evaluate(Queries(), data).counts, expected)
+    assert evaluated(Queries(), data).as_json()["confusion"] == expected.tolist()
     with pytest.raises(ValueError, match="not queries"):
-        evaluate(Queries(), data, protocol=Protocol(flip=True))
+        SemanticJudge(Queries().card, data, flip=True)
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_shares_are_disjoint_and_add_up(pictures, world):
+def test_processes_share_the_images(pictures, world):
     pictures.samples = pictures.samples * 4
-    whole = evaluate(Colours(), pictures, limit=7)
-    shares = [evaluate(Colours(), pictures, limit=7, processes=_Alone(rank, world)) for rank in range(world)]
-    np.testing.assert_array_equal(sum(share.counts for share in shares), whole.counts)
-    assert sum(share.fresh for share in shares) == 7
-
-
-class _Alone(Processes):
-    """One of many whose sums stay its own."""
-
-    def barrier(self):
-        pass
-
-    def total(self, values):
-        return values
+    parts, whole = [], evaluated(Colours(), pictures, limit=7)
+    for rank in reversed(range(world)):
+        result = evaluate(
+            {"model": Colours()},
+            pictures,
+            SemanticJudge(CARD, pictures),
+            Run(limit=7, processes=OneOfMany(rank, world, parts)),
+        )
+        assert bool(result) == (rank == 0)
+    assert sum(map(len, parts)) == 7
+    assert result["model"].scores == whole.scores
 
 
 def test_state_goes_on_where_it_was(pictures, tmp_path):
     pictures.samples = pictures.samples * 5
-    partial = Partial(tmp_path / "state", {"model": "colours"})
-    evaluate(Colours(), pictures, limit=4, partial=partial)
+    journal, whole = Journal(tmp_path / "state", {"model": "colours"}), evaluated(Colours(), pictures)
+    evaluated(Colours(), pictures, limit=4, journal=journal)
     seen = []
-    result = evaluate(Colours(), pictures, partial=partial, progress=lambda done, total: seen.append((done, total)))
+    result = evaluated(Colours(), pictures, journal=journal, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (6, 6)
-    assert (result.fresh, result.images) == (6, 10)
-    np.testing.assert_array_equal(result.counts, evaluate(Colours(), pictures).counts)
-    again = evaluate(Colours(), pictures, partial=partial)
-    assert again.fresh == 0
+    assert (result.pace.fresh, result.pace.images) == (6, 10)
+    assert result.scores == whole.scores
+    again = evaluated(Colours(), pictures, journal=journal)
+    assert again.pace.fresh == 0
     assert again.as_json()["images_per_second"] is None
-    np.testing.assert_array_equal(again.counts, result.counts)
+    assert again.scores == whole.scores
+    assert (
+        evaluated(Colours(), pictures, limit=3).scores
+        == evaluated(Colours(), pictures, limit=3, journal=journal).scores
+    )
     with pytest.raises(ValueError, match=r"other settings, \{'model': 'colours'\}"):
-        evaluate(Colours(), pictures, partial=Partial(tmp_path / "state", {"model": "greys"}))
+        evaluated(Colours(), pictures, journal=Journal(tmp_path / "state", {"model": "greys"}))
+
+
+def test_a_contestant_that_comes_later_is_all_that_is_run(pictures, tmp_path):
+    ran = []
+
+    class Noted(Turned):
+        def forward(self, image):
+            ran.append("turned")
+            return super().forward(image)
+
+    class First(Colours):
+        def forward(self, image):
+            ran.append("dense")
+            return super().forward(image)
+
+    journal, judge = Journal(tmp_path / "state", {}), SemanticJudge(CARD, pictures)
+    alone = evaluate({"dense": First()}, pictures, judge, Run(journal=journal, against="dense"))
+    models = {"dense": First(), "turned": Noted(), "other": Turned()}
+    ran.clear()
+    found = evaluate(models, pictures, judge, Run(journal=journal, against="dense"))
+    assert ran == ["dense", "turned"] * 2  # dense once more: its answers are what the others are compared with
+    assert found["dense"].scores == alone["dense"].scores
+    assert timeless(found) == timeless(evaluate(models, pictures, judge, Run(against="dense")))
+    ran.clear()
+    assert timeless(evaluate(models, pictures, judge, Run(journal=journal, against="dense"))) == timeless(found)
+    assert not ran
 
 
 def test_damaged_state_is_named(pictures, tmp_path):
-    partial = Partial(tmp_path / "state", {})
-    evaluate(Colours(), pictures, partial=partial)
-    (part,) = (tmp_path / "state").glob("*.npz")
+    journal = Journal(tmp_path / "state", {})
+    evaluated(Colours(), pictures, journal=journal)
+    (part,) = (tmp_path / "state").iterdir()
     content = part.read_bytes()
-    part.with_name("part-9-0.npz").write_bytes(content)
+    part.with_name("part-9-0.jsonl").write_bytes(content)
     with pytest.raises(ValueError, match="images of another part"):
-        evaluate(Colours(), pictures, partial=partial)
-    part.with_name("part-9-0.npz").unlink()
-    part.write_bytes(content[:100])
-    with pytest.raises(ValueError, match=r"part-1-0\.npz: damaged"):
-        evaluate(Colours(), pictures, partial=partial)
+        evaluated(Colours(), pictures, journal=journal)
+    part.with_name("part-9-0.jsonl").unlink()
+    part.write_bytes(content[:-20])  # the last line was cut short: its image is evaluated again
+    assert evaluated(Colours(), pictures, journal=journal).pace.fresh == 1
+    part.write_bytes(content[:5] + content[50:])
+    with pytest.raises(ValueError, match=r"part-1-0\.jsonl: damaged"):
+        evaluated(Colours(), pictures, journal=journal)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="expected a folder"):
-        evaluate(Colours(), pictures, partial=Partial(tmp_path / "file", {}))
+        evaluated(Colours(), pictures, journal=Journal(tmp_path / "file", {}))
 
 
 @pytest.mark.parametrize(
@@ -187,13 +239,36 @@ def test_damaged_state_is_named(pictures, tmp_path):
 def test_what_is_wrong_is_named(pictures, change, complaint):
     change(pictures)
     with pytest.raises(ValueError, match=complaint):
-        evaluate(Colours(), pictures)
+        evaluated(Colours(), pictures)
 
 
-@pytest.mark.parametrize("settings", [{"workers": 0}, {"window_batch": 0}, {"scales": ()}, {"scales": (1.0, -1.0)}])
-def test_protocol_is_checked(settings):
-    with pytest.raises(ValueError, match="expected"):
-        Protocol(**settings)
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"window_batch": 0}, "at least 1 window"),
+        ({"scales": ()}, "positive numbers"),
+        ({"scales": (1.0, -1.0)}, "positive numbers"),
+        ({"submission": Path("out")}, "no submission files"),
+    ],
+)
+def test_settings_of_a_judge_are_checked(settings, complaint, pictures):
+    with pytest.raises(ValueError, match=complaint):
+        SemanticJudge(CARD, pictures, **settings)
+
+
+def test_contestants_that_do_not_go_together_are_refused(pictures):
+    other, judge = Colours(), SemanticJudge(CARD, pictures)
+    other.card = replace(CARD, mean=(1, 1, 1))
+    for models, run, complaint in (
+        ({"dense": Colours(), "other": other}, {}, "other: expected a model with the judge's card"),
+        ({"bare": nn.Identity()}, {}, "Identity has no card"),
+        ({"dense": Colours()}, {"against": "fast"}, "against: expected one of dense, got fast"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            evaluate(models, pictures, judge, Run(**run))
+    for name in ("workers", "limit"):
+        with pytest.raises(ValueError, match=f"{name}: expected at least 1, got 0"):
+            Run(**{name: 0})
 
 
 def test_reading_ahead_keeps_order_and_a_bounded_lead():
@@ -207,14 +282,15 @@ def test_reading_ahead_keeps_order_and_a_bounded_lead():
         time.sleep(0.001 * (index % 3))
         return index
 
-    for item in ahead(load, range(40), workers=3):
-        assert item == taken
-        taken += 1
+    with ahead(load, range(40), workers=3) as items:
+        for item in items:
+            assert item == taken
+            taken += 1
     assert taken == 40
 
 
 def test_a_failing_image_stops_the_run_soon():
-    loaded = []
+    loaded, before = [], threading.active_count()
 
     def load(index):
         loaded.append(index)
@@ -222,9 +298,35 @@ def test_a_failing_image_stops_the_run_soon():
             raise ValueError("broken")
         return index
 
-    with pytest.raises(ValueError, match="broken"):
-        list(ahead(load, range(1000), workers=2))
+    with pytest.raises(ValueError, match="broken") as failure, ahead(load, range(1000), workers=2) as items:
+        list(items)
     assert len(loaded) < 20
+    assert threading.active_count() == before
+    del failure
+
+
+def test_what_comes_afterwards_is_bounded_and_finished():
+    free, done = threading.Event(), []
+
+    def call(index):
+        assert free.wait(timeout=20)
+        if index == 5:
+            raise ValueError("disk full")
+        done.append(index)
+
+    def run(indices, error=None):
+        with afterwards(1, 4) as later:
+            for index in indices:
+                later(call, index)
+            free.set()
+            if error:
+                raise error
+
+    with pytest.raises(KeyError):
+        run(range(4), KeyError())  # the fifth would wait for the first
+    assert done == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="disk full"):
+        run(range(7))
 
 
 def test_images_are_read_while_the_model_runs(pictures):
@@ -244,8 +346,8 @@ def test_images_are_read_while_the_model_runs(pictures):
             assert asked[min(self.runs, 5)].wait(timeout=20)
             return image
 
-    result = evaluate(Waiting(), Watched(pictures.samples * 3))
-    assert 0 <= result.waiting <= result.seconds
+    pace = evaluated(Waiting(), Watched(pictures.samples * 3)).pace
+    assert 0 <= pace.waiting <= pace.seconds
 
 
 def test_several_scales_and_flips_are_means_of_softmax_maps(tiny):
@@ -291,37 +393,13 @@ def command(tiny, *more):
 
 
 def test_command(tiny, tmp_path, capsys):
-    path = tmp_path / "out" / "figures.json"
+    path = tmp_path / "out" / "scores.json"
     few = ["--limit", "3", "--against", "dense", "--scales", "0.5", "1", "--flip"]
     assert main(command(tiny, "--json", str(path), *few)) == 0
-    figures = json.loads(path.read_text())
-    assert figures["images"] == 3
-    assert np.sum(figures["confusion"]) == 3 * 256 * 256
-    assert 0 < figures["against_pixel_agreement"] < 1
+    scores = json.loads(path.read_text())
+    assert scores["images"] == 3
+    assert np.sum(scores["confusion"]) == 3 * 256 * 256
+    assert 0 < scores["against_pixel_agreement"] < 1
     printed = capsys.readouterr().out
     assert "mIoU" in printed
     assert "images per second" in printed
-
-
-def test_killed_and_continued_by_two_processes_equals_undisturbed(tiny, tmp_path):
-    state, environment = tmp_path / "state", {**os.environ, "OMP_NUM_THREADS": "1"}
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "expedit", *command(tiny, "--resume", str(state))],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-    )
-    while not list(state.glob("*.npz")) and killed.poll() is None:
-        time.sleep(0.005)
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
-    (part,) = state.glob("*.npz")
-    saved = len(np.load(part)["done"])
-    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "expedit"]
-    resumed = command(tiny, "--resume", str(state), "--json", str(tmp_path / "resumed.json"))
-    subprocess.run([sys.executable, "-m", *torchrun, *resumed], env=environment, check=True, stdout=subprocess.DEVNULL)
-    assert main(command(tiny, "--threads", "1", "--json", str(tmp_path / "whole.json"))) == 0
-    resumed, whole = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("resumed", "whole"))
-    assert resumed["images_this_run"] == 24 - saved
-    assert 1 <= saved < 24
-    assert resumed["confusion"] == whole["confusion"]
-    assert resumed["miou"] == whole["miou"]

@@ -11,6 +11,7 @@ from torch import nn
 from data_files import write
 from expedit.data import open_dataset
 from expedit.evaluation.evaluate import evaluate
+from expedit.evaluation.semantic import SemanticJudge
 from expedit.models.card import Card, distinct_colors
 
 
@@ -25,6 +26,11 @@ class Brightness(nn.Module):
 
     def forward(self, pixels):
         return -(pixels[:, :1] - self.classes).abs()
+
+
+def evaluated(data):
+    model = Brightness(data.classes)
+    return evaluate({"model": model}, data, SemanticJudge(model.card, data))["model"]
 
 
 def grey(values):
@@ -92,20 +98,21 @@ LAYOUTS = {"ade20k": ade20k, "cityscapes": cityscapes, "pascal-context": pascal_
 def test_miou_by_hand(name, packed, tmp_path):
     root = write(tmp_path / ("data.zip" if packed else "data"), LAYOUTS[name]())
     data = open_dataset(f"{name}:{root}")
-    result = evaluate(Brightness(data.classes), data)
-    assert result.images == 2
-    assert result.scores.miou() == pytest.approx(MIOU)
-    assert result.scores.iou[:3].tolist() == pytest.approx([1 / 4, 1 / 3, 5 / 6])
-    assert result.scores.pixel_accuracy == pytest.approx(7 / 10)
+    result = evaluated(data)
+    assert result.pace.images == 2
+    assert result.value == pytest.approx(MIOU)
+    found = [scores["IoU"] for scores in result.scores.per_class.values()]
+    assert found == pytest.approx([1 / 4, 1 / 3, 5 / 6])
+    assert result.scores.overall["pixel_accuracy"] == pytest.approx(7 / 10)
 
 
 def test_pascal_context_with_59_classes(tmp_path):
     """Background is ignored there and every class moves up by one."""
     data = open_dataset(f"pascal-context-59:{write(tmp_path / 'data', pascal_context())}")
-    result = evaluate(Brightness(data.classes), data)
+    result = evaluated(data)
     counts = np.zeros((59, 59), int)
     for said, true in zip(SAID, TRUE, strict=True):
         for s, t in zip(np.ravel(said), np.ravel(true), strict=True):
             if t not in (0, 255):
                 counts[t - 1, s] += 1
-    assert np.array_equal(result.counts, counts)
+    assert result.scores.details["confusion"] == counts.tolist()

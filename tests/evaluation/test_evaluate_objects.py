@@ -1,4 +1,4 @@
-"""Panoptic and instance models over real data: figures, submission files, and what the official evaluators say."""
+"""Panoptic and instance models over real data: scores, submission files, and what the official evaluators say."""
 
 import contextlib
 import io
@@ -19,9 +19,10 @@ import expedit
 from expedit.checkpoints import mask2former
 from expedit.cli import main
 from expedit.data import ade20k_panoptic, coco, open_dataset
-from expedit.evaluation.objects import evaluate_objects
-from expedit.evaluation.processes import Processes
+from expedit.evaluation.evaluate import Run, evaluate
+from expedit.evaluation.judges import JUDGES
 from expedit.evaluation.resume import Journal
+from one_of_many import OneOfMany
 from small_mask2former import SPEC, coco_tree, network, saved
 
 pytest.importorskip("transformers")
@@ -60,9 +61,9 @@ def ade20k(shared, tmp_path_factory):
 
 def evaluated(model, data, out, *more):
     """The JSON of ``expedit evaluate`` with submission files in ``out``."""
-    argv = ["evaluate", model, data, "--submission", out, "--json", out / "figures.json", "-m", SPEC]
+    argv = ["evaluate", model, data, "--submission", out, "--json", out / "scores.json", "-m", SPEC]
     assert main([str(word) for word in (*argv, "--option", "official_padding", "--threads", 1, *more)]) == 0
-    return json.loads((out / "figures.json").read_text())
+    return json.loads((out / "scores.json").read_text())
 
 
 def panoptic_oracle(root, path, pngs):
@@ -87,19 +88,19 @@ def test_panoptic_files_score_as_the_evaluation(name, request, tmp_path):
     kind = name.split("_")[0]
     categories = {"coco": coco, "ade20k": ade20k_panoptic}[kind].panoptic_categories()
     model = saved(network("panoptic", categories), tmp_path)
-    figures = evaluated(model, f"{kind}-panoptic:{root}", tmp_path / "out")
+    scores = evaluated(model, f"{kind}-panoptic:{root}", tmp_path / "out")
     truth, pngs = {
         "coco": (root / "annotations/panoptic_val2017.json", root / "panoptic_val2017"),
         "ade20k": (root / "ade20k_panoptic_val.json", root / "ade20k_panoptic_val"),
     }[kind]
     expected = panoptic_oracle(truth, tmp_path / "out/panoptic.json", pngs)
     for group, end in (("All", ""), ("Things", "_th"), ("Stuff", "_st")):
-        got = tuple(figures[name + end] for name in ("PQ", "SQ", "RQ"))
+        got = tuple(scores[name + end] for name in ("PQ", "SQ", "RQ"))
         assert got == pytest.approx(tuple(expected[group][name] for name in ("pq", "sq", "rq")), abs=1e-12)
     written = json.loads((tmp_path / "out/panoptic.json").read_text())
-    assert len(written["annotations"]) == figures["images"] == (2 if kind == "coco" else 3)
+    assert len(written["annotations"]) == scores["images"] == (2 if kind == "coco" else 3)
     assert sum(len(annotation["segments_info"]) for annotation in written["annotations"]) >= 3
-    assert set(figures["classes"]) <= set(categories.names)
+    assert set(scores["classes"]) <= set(categories.names)
 
 
 @pytest.mark.parametrize("name", ["tinycoco", "ade20k"])
@@ -108,13 +109,19 @@ def test_instance_files_score_as_the_evaluation(name, request, shared, tmp_path)
     root = shared / "data/coco_instance/tinycoco" if kind == "coco" else request.getfixturevalue(name)
     categories = {"coco": coco, "ade20k": ade20k_panoptic}[kind].instance_categories()
     model = saved(network("instance", categories), tmp_path)
-    figures = evaluated(model, root, tmp_path / "out")
+    scores = evaluated(model, root, tmp_path / "out")
     truth = root / ("annotations/instances_val2017.json" if kind == "coco" else "ade20k_instance_val.json")
     expected = instance_oracle(truth, tmp_path / "out/results.json")
     names = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
-    got = [-1 if figures[name] is None else figures[name] for name in names]
+    got = [-1 if scores[name] is None else scores[name] for name in names]
     assert got == pytest.approx(expected, abs=1e-12)
     assert len(json.loads((tmp_path / "out/results.json").read_text())) > 100
+
+
+def judged(model, data, submission=None, **run):
+    """The evaluation of one model by the judge of its task."""
+    judge = JUDGES[model.card.task](model.card, data, submission)
+    return evaluate({"model": model}, data, judge, Run(**run)).get("model")
 
 
 class Knowing(torch.nn.Module):
@@ -143,45 +150,26 @@ class Knowing(torch.nn.Module):
         return classes, 20 * torch.from_numpy(moved)[None].float() - 10
 
 
-def test_good_answers_have_good_figures_and_the_oracles_agree(coco_panoptic, shared, tmp_path):
+def test_good_answers_have_good_scores_and_the_oracles_agree(coco_panoptic, shared, tmp_path):
     data = open_dataset(coco_panoptic, "val", "panoptic")
-    result = evaluate_objects(Knowing(data, "panoptic"), data, submission=tmp_path)
+    result = judged(Knowing(data, "panoptic"), data, submission=tmp_path)
     expected = panoptic_oracle(
         coco_panoptic / "annotations/panoptic_val2017.json", result.submission, coco_panoptic / "panoptic_val2017"
     )
-    assert result.figures["PQ"] == pytest.approx(expected["All"]["pq"], abs=1e-12)
-    assert 0.3 < result.figures["PQ"] < 0.95
+    assert result.value == pytest.approx(expected["All"]["pq"], abs=1e-12)
+    assert 0.3 < result.value < 0.95
     root = shared / "data/coco_instance/tinycoco"
     data = open_dataset(root, "val", "instance")
-    result = evaluate_objects(Knowing(data, "instance"), data, submission=tmp_path)
-    assert list(result.figures.values()) == pytest.approx(
+    result = judged(Knowing(data, "instance"), data, submission=tmp_path)
+    assert list(result.scores.overall.values()) == pytest.approx(
         instance_oracle(root / "annotations/instances_val2017.json", result.submission), abs=1e-12
     )
-    assert 0.2 < result.figures["AP"] < 0.95
-    assert result.as_json()["AP"] == result.figures["AP"]
-
-
-class Part(Processes):
-    """One of two processes that run one after the other, the first one last; what they gather meets in ``parts``."""
-
-    def __init__(self, rank, parts):
-        super().__init__(rank, 2)
-        object.__setattr__(self, "parts", parts)
-
-    def barrier(self):
-        pass
-
-    def total(self, values):
-        return values
-
-    def gathered(self, value):
-        self.parts.append(value)
-        return self.parts if self.rank == 0 else []
+    assert 0.2 < result.as_json()["AP"] == result.value < 0.95
 
 
 def test_killed_and_continued_by_two_processes_equals_undisturbed(shared, tmp_path):
     data = open_dataset(shared / "data/coco_instance/tinycoco", "val", "instance")
-    whole = evaluate_objects(Knowing(data, "instance"), data)
+    whole = judged(Knowing(data, "instance"), data)
     journal = Journal(tmp_path / "state", {"model": "knowing"})
 
     def fail(done, total):
@@ -189,21 +177,21 @@ def test_killed_and_continued_by_two_processes_equals_undisturbed(shared, tmp_pa
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate_objects(Knowing(data, "instance"), data, journal=journal, progress=fail)
+        judged(Knowing(data, "instance"), data, journal=journal, progress=fail)
     (part,) = (tmp_path / "state").iterdir()
     lines = part.read_text().splitlines(keepends=True)
     part.write_text("".join(lines[:3]) + lines[3][:50])  # two images, and a third that was cut short
-    assert list(journal.read()) == [0, 1]
+    assert list(journal.read()) == [(0, "model"), (1, "model")]
     elsewhere = Journal(shutil.copytree(tmp_path / "state", tmp_path / "elsewhere"), journal.settings)
     parts = []
-    assert (
-        evaluate_objects(Knowing(data, "instance", [3, 5]), data, journal=elsewhere, processes=Part(1, parts)) is None
-    )
-    result = evaluate_objects(Knowing(data, "instance", [2, 4]), data, journal=journal, processes=Part(0, parts))
+    share = OneOfMany(1, 2, parts)
+    assert judged(Knowing(data, "instance", [3, 5]), data, journal=elsewhere, processes=share) is None
+    share = OneOfMany(0, 2, parts)
+    result = judged(Knowing(data, "instance", [2, 4]), data, journal=journal, processes=share)
     shutil.copy(tmp_path / "elsewhere/part-2-1.jsonl", tmp_path / "state")
-    assert (result.figures, result.per_class, result.images) == (whole.figures, whole.per_class, 6)
-    again = evaluate_objects(Knowing(data, "instance", []), data, journal=journal)
-    assert (again.figures, again.fresh) == (whole.figures, 0)
+    assert (result.scores, result.pace.images) == (whole.scores, 6)
+    again = judged(Knowing(data, "instance", []), data, journal=journal)
+    assert (again.scores, again.pace.fresh) == (whole.scores, 0)
     with pytest.raises(ValueError, match=r"other settings, \{'model': 'knowing'\}"):
         Journal(tmp_path / "state", {"model": "guessing"}).read()
     shutil.copy(part, part.with_name("part-9-0.jsonl"))
@@ -220,20 +208,18 @@ def test_what_does_not_go_together_is_refused(coco_panoptic, shared, tmp_path, c
     with pytest.raises(
         ValueError, match=r"expected data for panoptic segmentation \(PanopticFiles\), got InstanceFiles"
     ):
-        evaluate_objects(panoptic, data)
+        judged(panoptic, data)
     renamed = replace(data.categories, names=("human", *data.classes[1:]))
     with pytest.raises(ValueError, match="class 0 of the data set is 'human', of the model 'person'"):
-        evaluate_objects(network("instance", coco.instance_categories()), replace(data, categories=renamed))
-    with pytest.raises(ValueError, match="at least 1 image, got 0"):
-        evaluate_objects(Knowing(data, "instance"), data, limit=0)
+        judged(network("instance", coco.instance_categories()), replace(data, categories=renamed))
+    with pytest.raises(ValueError, match="limit: expected at least 1, got 0"):
+        judged(Knowing(data, "instance"), data, limit=0)
     path = saved(panoptic, tmp_path)
     for argv, complaint in (
-        (
-            [path, f"coco-instance:{root}"],
-            "is data for instance models; for panoptic there is coco-panoptic",
-        ),
+        ([path, f"coco-instance:{root}"], "is data for instance models; for panoptic there is coco-panoptic"),
         ([path, root], "expected the layout of one of these: coco-panoptic ("),
         ([path, coco_panoptic, "--flip"], "are for semantic models"),
+        ([path, coco_panoptic, "--against", "dense"], "panoptic predictions are not compared"),
         ([path, coco_panoptic, "--option", "official_padding"], "give a method with -m"),
         ([path, coco_panoptic, "-m", SPEC, "--option", "official_paint"], "unknown option official_paint; accepted: "),
         ([path, "ade20k-panoptic:" + str(coco_panoptic)], "expected this folder of ADE20K"),

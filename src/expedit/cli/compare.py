@@ -9,17 +9,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import console
+from .evaluate import default_workers, device_of, journal_of, judge_of, shown
 from .options import add_machine, add_methods, add_window_batch, check_device, dtype_of, positive
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
     from torch import nn
 
-    from ..comparison.compare import Contest, Score
-    from ..comparison.result import Row
+    from ..comparison.result import Comparison, Printed
     from ..core import Method
     from ..cost.benchmark import Counted, Timed
     from ..data.layouts import DataSet
+    from ..evaluation.evaluate import Evaluation
+    from ..evaluation.judge import Judge
+    from ..evaluation.processes import Processes
     from ..recipes import Recipe
 
 
@@ -27,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.description = (
         "Compare methods on a data set. Without arguments: a small model that ships with the package, on pictures it "
-        "draws itself. With the name of a published table: that table, ours beside theirs."
+        "draws itself. With the name of a published table: that table, ours beside theirs. For many GPUs or processes: "
+        "torchrun --nproc-per-node N -m expedit compare …"
     )
     parser.add_argument("recipe", nargs="?", default="toy", help="a recipe, by name or file (default: toy)")
     parser.add_argument("--data", metavar="DATA", help="where the recipe's data set is: a folder or its zip")
@@ -50,42 +54,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Count, time, evaluate, report."""
-    from ..comparison.compare import write_tables
-    from ..cost.speed import environment, threads
+    """Count, time, evaluate, report; the first process counts, times, prints and writes."""
+    from ..comparison.compare import example, write_tables
+    from ..comparison.report import write_report
+    from ..cost.speed import threads
+    from ..evaluation.processes import launched
+    from ..models.card import card_of
     from ..recipes import load_recipe
     from .predict import writable
     from .tables import show_comparison
 
-    recipe = load_recipe(args.recipe)
+    recipe, written = load_recipe(args.recipe), ["table.csv", "table.json"]
     writable(args.output)
     check_device(args.device)
-    without = args.macs_only or args.speed_only
-    data: Any = None if without else open_data(recipe, args)
-    model = load_model(recipe, args, without)
-    height, width = size_of(model, recipe)
-    with threads(args.threads):
-        facts = {
-            "model": args.weights or recipe.architecture,
-            "data": "none" if data is None else f"{recipe.data}, {recipe.split}",
-            "images": "0" if data is None else str(images_of(data, recipe, args)),
-            "image size": f"{height} x {width}",
-            **environment(args.device, dtype_of(args)),
-            "command": shlex.join(("expedit", *sys.argv[1:])),
-        }
-        table, contest, counted = compare(model, data, recipe, args)
-    write_tables(args.output, table, facts)
-    written = ["table.csv", "table.json"]
-    if contest is not None and data is not None:
-        report(contest, data, table, facts, args)
-        written.append("report.html")
-    show_comparison(recipe, table, counted, facts, bool(args.method))
+    with launched() as processes, threads(args.threads), shown(processes) as progress:
+        data = None if args.macs_only or args.speed_only else data_of(recipe, args)
+        model = load_model(recipe, args, processes, light=data is None)
+        counted, timed = measured(model, data, recipe, args, progress) if not processes.rank else ([], [])
+        evaluations: list[Evaluation] = []
+        if data is not None:
+            judge, models = judge_of(card_of(model), data, args), contestants_of(model, recipe, args)
+            evaluations = evaluated(models, data, judge, recipe, args, processes, progress)
+        if processes.rank:
+            return 0
+        comparison = summary(model, data, recipe, args, counted, timed, evaluations)
+        write_tables(args.output, comparison)
+        if data is not None:
+            chosen = range(min(args.examples, len(data)))
+            examples = [example(models, data, judge, index) for index in chosen]
+            write_report(args.output / "report.html", comparison, examples)
+            written.append("report.html")
+    show_comparison(comparison)
     print(f"written to {args.output}: {', '.join(written)}")
     return 0
 
 
 def methods_of(recipe: Recipe, args: argparse.Namespace) -> tuple[list[Method], list[Method]]:
-    """Methods to count and time, and those to evaluate: of a published row the figures may be of two settings."""
+    """Methods to count and time, and those to evaluate: the scores of a published row may be of other settings."""
     from ..spec import parse
 
     if args.method:
@@ -95,14 +100,7 @@ def methods_of(recipe: Recipe, args: argparse.Namespace) -> tuple[list[Method], 
     return [method for method in measured if method], [method for method in evaluated if method]
 
 
-def size_of(model: nn.Module, recipe: Recipe) -> tuple[int, int]:
-    """(height, width) in pixels at which the rows are counted and timed."""
-    from ..cost.macs import nominal_size
-
-    return nominal_size(model) if recipe.measured_at is None else recipe.measured_at[1:]
-
-
-def open_data(recipe: Recipe, args: argparse.Namespace) -> DataSet:
+def data_of(recipe: Recipe, args: argparse.Namespace) -> DataSet:
     """The recipe's data set; ValueError if it needs a place and none was given."""
     from ..data import LAYOUTS, open_dataset
 
@@ -110,12 +108,12 @@ def open_data(recipe: Recipe, args: argparse.Namespace) -> DataSet:
         return open_dataset("toy", recipe.split)
     if args.data is None:
         raise ValueError(f"{recipe.name}: give the {recipe.data} data with --data PATH, or use --speed-only")
-    place, settings = f"{recipe.data}:{args.data}", {} if args.classes is None else {"classes": args.classes}
-    return open_dataset(place, recipe.split, LAYOUTS[recipe.data].task, **settings)
+    settings = {} if args.classes is None else {"classes": args.classes}
+    return open_dataset(f"{recipe.data}:{args.data}", recipe.split, LAYOUTS[recipe.data].task, **settings)
 
 
-def load_model(recipe: Recipe, args: argparse.Namespace, without: bool) -> nn.Module:
-    """The recipe's model, on the device and in the dtype asked for; random weights only where none are needed."""
+def load_model(recipe: Recipe, args: argparse.Namespace, processes: Processes, light: bool) -> nn.Module:
+    """The recipe's model, on the device and in the dtype asked for; ``light``: random weights will do."""
     from ..checkpoints.zoo import SHIPPED, build, load
 
     model: nn.Module
@@ -123,108 +121,134 @@ def load_model(recipe: Recipe, args: argparse.Namespace, without: bool) -> nn.Mo
         model = load(args.weights, norm_eps=recipe.norm_eps, pos_embed=recipe.pos_embed)
     elif recipe.architecture in SHIPPED:
         model = load(recipe.architecture)
-    elif without:
-        light = args.macs_only and all(method.static for method in methods_of(recipe, args)[0])
-        model = build(recipe.architecture, device="meta" if light else "cpu")
+    elif light:
+        static = args.macs_only and all(method.static for method in methods_of(recipe, args)[0])
+        model = build(recipe.architecture, device="meta" if static else "cpu")
     else:
         raise ValueError(f"{recipe.name}: give its checkpoint with --weights PATH ({recipe.weights})")
-    return model if args.macs_only else model.to(args.device, dtype_of(args))
+    return model if args.macs_only else model.to(device_of(args, processes), dtype_of(args))
 
 
-def images_of(data: DataSet, recipe: Recipe, args: argparse.Namespace) -> int:
-    """How many images to evaluate."""
-    return min(args.limit or recipe.images, len(data))
-
-
-def compare(
-    model: nn.Module, data: Any, recipe: Recipe, args: argparse.Namespace
-) -> tuple[list[Row], Contest | None, list[Counted]]:
-    """The three phases, with progress: count, time, evaluate."""
-    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeRemainingColumn
-
-    from ..comparison.compare import first_window, rows
+def measured(
+    model: nn.Module, data: DataSet | None, recipe: Recipe, args: argparse.Namespace, progress: Progress
+) -> tuple[list[Counted], list[Timed]]:
+    """Multiply-adds and times of the dense model and of every method."""
+    from ..comparison.compare import first_window
     from ..cost.benchmark import count, measure, rounds_of
     from ..cost.macs import noise
     from ..models import Segmenter
 
-    size, options, (methods, evaluated) = size_of(model, recipe), recipe.options, methods_of(recipe, args)
-    pixels = first_window(model, data[0]) if data is not None and isinstance(model, Segmenter) else None
-    columns = (SpinnerColumn(), *Progress.get_default_columns()[:3], MofNCompleteColumn(), TimeRemainingColumn())
-    timed: list[Timed] = []
-    with Progress(*columns, console=console.notes(), transient=True) as progress:
+    def step_of(text: str, total: int) -> Callable[[], None]:
+        task = progress.add_task(text, total=total)
+        return lambda: progress.advance(task)
 
-        def step_of(text: str, total: int) -> Callable[[], None]:
-            task = progress.add_task(text, total=total)
-            return lambda: progress.advance(task)
-
-        frames = 1 if recipe.measured_at is None else recipe.measured_at[0]
-        step = step_of("counting multiply-adds", 1 + len(methods))
-        counted = count(model, methods, size, pixels, options, step, frames)
-        if not args.macs_only:
-            pixels = noise(size, next(model.parameters())) if pixels is None else pixels
-            step = step_of("timing, interleaved", rounds_of(args.rounds, args.device, False) * len(counted))
-            timed = measure(model, methods, counted, pixels, args.rounds, options, step)
-        if data is None:
-            return rows(counted, timed, None), None, counted
-        contest, scores = judge(model, evaluated, data, recipe, args, step_of)
-    return rows(counted, timed, scores), contest, counted
+    (methods, _), (frames, *size) = methods_of(recipe, args), measured_at(model, recipe)
+    image = size[0], size[1]
+    pixels = first_window(model, data[0].image) if data is not None and isinstance(model, Segmenter) else None
+    step = step_of("counting multiply-adds", 1 + len(methods))
+    counted = count(model, methods, image, pixels, recipe.options, step, frames)
+    if args.macs_only:
+        return counted, []
+    pixels = noise(image, next(model.parameters())) if pixels is None else pixels
+    step = step_of("timing, interleaved", rounds_of(args.rounds, args.device, False) * len(counted))
+    return counted, measure(model, methods, counted, pixels, args.rounds, recipe.options, step)
 
 
-def judge(
-    model: nn.Module,
-    methods: Sequence[Method],
-    data: Any,
+def measured_at(model: nn.Module, recipe: Recipe) -> tuple[int, int, int]:
+    """(frames, height, width) at which the rows are counted and timed."""
+    from ..cost.macs import nominal_size
+
+    return recipe.measured_at or (1, *nominal_size(model))
+
+
+def contestants_of(model: nn.Module, recipe: Recipe, args: argparse.Namespace) -> dict[str, nn.Module]:
+    """The models to evaluate by name, dense first."""
+    from ..comparison.compare import contestants
+
+    return contestants(model, methods_of(recipe, args)[1], recipe.options)
+
+
+def evaluated(
+    models: dict[str, nn.Module],
+    data: DataSet,
+    judge: Judge,
     recipe: Recipe,
     args: argparse.Namespace,
-    step_of: Callable[[str, int], Callable[[], None]],
-) -> tuple[Contest | None, list[Score]]:
-    """What dense model and methods get right: image by image side by side, or, with queries, one after the other."""
-    from ..comparison.compare import Contest, run, score
-    from ..evaluation.resume import Partial
-    from ..models import Segmenter
-    from ..surgery import accelerate
+    processes: Processes,
+    progress: Progress,
+) -> list[Evaluation]:
+    """Of every row in the first process, nothing in the others."""
+    from ..comparison.compare import DENSE
+    from ..evaluation.evaluate import Run, evaluate
 
-    images = images_of(data, recipe, args)
-    folder, settings = args.output / "state", settings_of(images, recipe, args) if args.resume else {}
-    if isinstance(model, Segmenter):
-        contest = Contest(model, methods, args.window_batch)
-        state = Partial(folder, {**settings, "methods": list(contest.models)}) if args.resume else None
-        run(contest, data, images, state, step_of("evaluating", images))
-        return contest, contest.scores()
-    scores = []
-    for place, method in enumerate((None, *methods)):
-        name = "dense" if method is None else repr(method)
-        network = model if method is None else accelerate(model, method, **dict[str, Any](recipe.options))
-        own, step = folder / str(place), step_of(f"evaluating {name.partition('(')[0]}", images)
-        scores.append(score(network, data, images, own if args.resume else None, {**settings, "methods": [name]}, step))
-    return None, scores
+    source, task = args.weights or recipe.architecture, progress.add_task("evaluating", total=None)
+    settings = Run(
+        limit=args.limit or recipe.images,
+        workers=default_workers(),
+        against=None if judge.agreement is None else DENSE,
+        processes=processes,
+        journal=journal_of(args.output / "state", source, data, settings_of(recipe, args)) if args.resume else None,
+        progress=lambda done, total: progress.update(task, completed=done, total=total),
+    )
+    found = evaluate(models, data, judge, settings)
+    names = [DENSE, *map(repr, methods_of(recipe, args)[1])]
+    return [found[name] for name in names] if found else []
 
 
-def settings_of(images: int, recipe: Recipe, args: argparse.Namespace) -> dict[str, Any]:
-    """What kept images depend on."""
-    from ..checkpoints.convert import sha256, weights_of
-    from ..checkpoints.zoo import SHIPPED
-
+def settings_of(recipe: Recipe, args: argparse.Namespace) -> dict[str, Any]:
+    """Everything that records depend on beside weights, method and image."""
     return {
-        "weights": sha256(weights_of(Path(args.weights) if args.weights else SHIPPED[recipe.architecture])),
         "norm_eps": recipe.norm_eps,
         "pos_embed": recipe.pos_embed,
         "options": dict(recipe.options),
         "data": recipe.data if args.data is None else str(Path(args.data).resolve()),
         "classes": None if args.classes is None else args.classes.read_text(encoding="utf-8"),
         "split": recipe.split,
-        "images": images,
         "dtype": args.dtype,
     }
 
 
-def report(
-    contest: Contest, data: DataSet, table: Sequence[Row], facts: dict[str, str], args: argparse.Namespace
-) -> None:
-    """The HTML report, with pictures of the first images."""
-    from ..comparison.report import write_report
+def summary(
+    model: nn.Module,
+    data: DataSet | None,
+    recipe: Recipe,
+    args: argparse.Namespace,
+    counted: Sequence[Counted],
+    timed: Sequence[Timed],
+    evaluations: Sequence[Evaluation],
+) -> Comparison:
+    """The rows, and what they were measured on."""
+    from ..comparison.compare import rows
+    from ..comparison.result import Comparison
+    from ..cost.speed import environment
+    from ..data import LAYOUTS
+    from ..evaluation.judges import JUDGES
 
-    examples = [contest.example(data[index]) for index in range(min(args.examples, len(data)))]
-    card = contest.model.card
-    title = f"{facts['model']} on {facts['data']}"
-    write_report(args.output / "report.html", title, table, examples, card.classes, card.palette, facts)
+    judge, (_, height, width) = JUDGES[LAYOUTS[recipe.data].task], measured_at(model, recipe)
+    facts = {
+        "model": args.weights or recipe.architecture,
+        "data": "none" if data is None else f"{recipe.data}, {recipe.split}",
+        "images": str(evaluations[0].pace.images if evaluations else 0),
+        "image size": f"{height} x {width}",
+        **environment(args.device, dtype_of(args)),
+        "command": shlex.join(("expedit", *sys.argv[1:])),
+    }
+    name, printed = judge.headline.title, printed_of(recipe, judge.headline.key.lower())
+    notes = [
+        f"{name} is of {row.method}, everything else of {row.counted}. {row.note}"
+        for row in recipe.rows
+        if row.counted and not args.method
+    ]
+    table = rows(counted, timed, evaluations, [None] * len(counted) if args.method else printed)
+    return Comparison(recipe.title, judge.headline, judge.agreement, table, facts, tuple(notes))
+
+
+def printed_of(recipe: Recipe, metric: str) -> list[Printed | None]:
+    """What the published table says of every row."""
+    from ..comparison.result import Printed
+
+    dense = recipe.rows[0].published
+    return [
+        None if p is None or dense is None else Printed(p.gflops, p.fps / dense.fps, getattr(p, metric) / 100)
+        for p in (row.published for row in recipe.rows)
+    ]

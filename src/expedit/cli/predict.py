@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from ..models.card import Card
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
@@ -142,20 +140,13 @@ def segment(model: nn.Module, path: Path, args: argparse.Namespace) -> None:
 
 def tokens(model: nn.Module, image: np.ndarray) -> np.ndarray:
     """The clusters of the image's tokens over the image, the whole image as one window."""
-    import math
-
     from .. import draw
-    from ..core import Grid
-    from ..core.tokens import pad_to_multiple
-    from ..cost.trace import token_clusters
+    from ..cost.trace import image_clusters
+    from ..models.card import card_of
     from ..prepare import prepared
 
-    card: Card = model.card  # type: ignore[assignment]
-    pixels = prepared(image, card)[0].to(next(model.parameters()))
-    padded = pad_to_multiple(pixels, Grid(card.multiple, card.multiple))
-    owner = token_clusters(model, padded)
+    card = card_of(model)
+    owner = image_clusters(model, prepared(image, card)[0].to(next(model.parameters())), card.multiple)
     if owner is None:
         raise ValueError("--tokens: a dense model clusters nothing; give a method with -m")
-    shares = [inner / outer for inner, outer in zip(pixels.shape[2:], padded.shape[2:], strict=True)]
-    h, w = (math.ceil(side * share) for side, share in zip(owner.shape, shares, strict=True))
-    return draw.clusters(image, owner[:h, :w])
+    return draw.clusters(image, owner)

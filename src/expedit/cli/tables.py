@@ -8,74 +8,54 @@ from typing import TYPE_CHECKING
 from .console import output
 
 if TYPE_CHECKING:
-    from ..comparison.result import Row
-    from ..cost.benchmark import Counted
+    from ..comparison.result import Comparison, Row
     from ..evaluation.evaluate import Evaluation
-    from ..evaluation.objects import ObjectEvaluation
-    from ..evaluation.pipeline import Pace
-    from ..recipes import Recipe
 
 GROUPS = {"all": "", "things": "_th", "stuff": "_st"}
-"""Rows of the panoptic table, and how their figures end."""
+"""Rows of the panoptic table, and how their scores end."""
 
-METRICS = {"miou": "mIoU", "pq": "PQ", "ap": "AP"}
-"""What tells how much is right, by field of a row."""
+TITLES = {
+    "miou": "mIoU",
+    "miou_labelled": "mIoU over the classes of the ground truth",
+    "miou_all": "mIoU over all classes",
+    "pixel_accuracy": "pixel accuracy",
+    "class_accuracy": "mean class accuracy",
+}
+"""Scores that are not called what their key says."""
+
+AGREEMENT = {"pixel_agreement": "pixels as the dense model says", "miou": "mIoU against the dense model"}
+"""The same of scores against another model."""
 
 
-def show_semantic(result: Evaluation) -> None:
-    """Figures in per cent, and the IoU of every class that occurs."""
+def show_evaluation(result: Evaluation) -> None:
+    """Scores of every class that has any, then of everything."""
     from rich.table import Table
 
-    scores, likeness = result.scores, result.likeness
-    figures: dict[str, str] = {}
-    if result.counts.any():
-        figures["mIoU"] = _percent(scores.miou())
-        figures["pixel accuracy"] = _percent(scores.pixel_accuracy)
-        figures["mean class accuracy"] = _percent(scores.class_accuracy)
-    if result.agreement.any():
-        figures["pixels as the dense model says"] = _percent(likeness.pixel_accuracy)
-        figures["mIoU against the dense model"] = _percent(likeness.miou())
-    shown = scores if result.counts.any() else likeness
-    classes = Table("class", "IoU", "accuracy", title_justify="left")
-    for name, iou, accuracy in zip(result.classes, shown.iou, shown.accuracy, strict=True):
-        if iou == iou:  # nan: the class occurs nowhere
-            classes.add_row(name, _percent(iou), _percent(accuracy))
-    output().print(classes)
-    _show_figures(figures, result)
-
-
-def show_objects(result: ObjectEvaluation) -> None:
-    """Every class that occurs, then all of them together: PQ, SQ and RQ, or the twelve COCO figures."""
-    from rich.table import Table
-
-    names = list(next(iter(result.per_class.values()), {}))
-    classes = Table("class", *names)
-    for name, figures in result.per_class.items():
-        classes.add_row(name, *(_percent(value) for value in figures.values()))
-    output().print(classes)
+    scores, share = result.scores, result.headline.share
+    if scores.per_class:
+        names = list(next(iter(scores.per_class.values())))
+        classes = Table("class", *names)
+        for name, values in scores.per_class.items():
+            classes.add_row(name, *(_score(values[key], share) for key in names))
+        output().print(classes)
+    overall = {TITLES.get(key, key): value for key, value in scores.overall.items()}
     if result.task == "panoptic":
-        groups = Table("classes", *names)
+        groups = Table("classes", "PQ", "SQ", "RQ")
         for group, end in GROUPS.items():
-            groups.add_row(group, *(_percent(result.figures[name + end]) for name in ("PQ", "SQ", "RQ")))
+            groups.add_row(group, *(_score(overall.pop(name + end), share) for name in ("PQ", "SQ", "RQ")))
         output().print(groups)
-        _show_figures({}, result)
-    else:
-        _show_figures({name: _percent(value) for name, value in result.figures.items()}, result)
-    if result.submission is not None:
-        print(f"submission: {result.submission}")
+    agreement = {AGREEMENT.get(key, key): value for key, value in scores.agreement.items()}
+    _show_scores({name: _score(value, share) for name, value in {**overall, **agreement}.items()}, result)
 
 
-def show_comparison(
-    recipe: Recipe, table: Sequence[Row], counted: Sequence[Counted], facts: dict[str, str], own_methods: bool
-) -> None:
-    """The rows side by side, and published figures beside ours where the rows are the recipe's."""
-    metric, name = metric_of(table, recipe)
-    title = f"{recipe.title} · " + ", ".join(f"{key} {facts[key]}" for key in ("images", "threads", "dtype", "device"))
-    columns = ["method", "tokens", "GMACs", "MAC ratio", "ms", "speed-up", "efficiency", name, "Δ", "agreement"]
-    lines = []
-    for row in table:
-        value, dense = getattr(row, metric), getattr(table[0], metric)
-        cells = [
+def show_comparison(comparison: Comparison) -> None:
+    """The rows side by side, and published figures beside ours where the rows are a recipe's."""
+    facts, metric = comparison.facts, comparison.metric
+    measured = ", ".join(f"{key} {facts[key]}" for key in ("images", "threads", "dtype", "device"))
+    columns = ["method", "tokens", "GMACs", "MAC ratio", "ms", "speed-up", "efficiency", metric.title, "Δ", "agreement"]
+    scale = 100 if metric.share else 1
+    lines = [
+        [
             row.spec,
             f"{row.tokens:.0f}",
             f"{row.gmacs:.2f}",
@@ -83,45 +63,41 @@ def show_comparison(
             _cell(row.ms, "{:.1f}"),
             _cell(row.speedup, "{:.2f}"),
             _cell(row.efficiency, "{:.2f}"),
-            _cell(value, "{:.2f}", 100),
-            _cell(None if value is None or dense is None else value - dense, "{:+.2f}", 100),
+            _cell(row.value, "{:.2f}", scale),
+            _cell(row.delta, "{:+.2f}", scale),
             _cell(row.agreement, "{:.1f} %", 100),
         ]
-        lines.append(cells)
-    _print_table(title, columns, lines)
-    if not own_methods and recipe.rows[0].published is not None:
-        _show_published(recipe, table, counted, metric, name)
-
-
-def _show_published(recipe: Recipe, table: Sequence[Row], counted: Sequence[Counted], metric: str, name: str) -> None:
-    """Published figures, and ours in the same convention."""
-    columns = ["method", "GFLOPs", "ours", "speed-up", "ours", name, "ours", "ours − theirs"]
-    lines, dense, notes = [], recipe.rows[0].published, []
-    for written, row, ours in zip(recipe.rows, table, counted, strict=True):
-        theirs, value = written.published, getattr(row, metric)
-        if theirs is None or dense is None:
-            continue
-        figure = getattr(theirs, metric)
-        cells = [
-            row.spec,
-            f"{theirs.gflops:.2f}",
-            _cell(ours.published_convention_gmacs, "{:.2f}"),
-            f"{theirs.fps / dense.fps:.2f}",
-            _cell(row.speedup, "{:.2f}"),
-            f"{figure:.2f}",
-            _cell(value, "{:.2f}", 100),
-            _cell(None if value is None else 100 * value - figure, "{:+.2f}"),
-        ]
-        lines.append(cells)
-        if written.counted is not None:
-            notes.append(f"{name} is of {written.method}, everything else of {written.counted}. {written.note}")
-    _print_table("As published, and ours in the published convention", columns, lines)
-    for note in notes:
+        for row in comparison.rows
+    ]
+    _print_table(f"{comparison.title} · {measured}", columns, lines)
+    if comparison.rows[0].printed is not None:
+        _show_published(comparison.rows, metric.title)
+    for note in comparison.notes:
         output().print(note)
 
 
+def _show_published(rows: Sequence[Row], name: str) -> None:
+    """Published figures, and ours in the same convention."""
+    columns = ["method", "GFLOPs", "ours", "speed-up", "ours", name, "ours", "ours − theirs"]
+    lines = [
+        [
+            row.spec,
+            f"{row.printed.gflops:.2f}",
+            _cell(row.published_gmacs, "{:.2f}"),
+            f"{row.printed.speedup:.2f}",
+            _cell(row.speedup, "{:.2f}"),
+            f"{100 * row.printed.value:.2f}",
+            _cell(row.value, "{:.2f}", 100),
+            _cell(None if row.value is None else row.value - row.printed.value, "{:+.2f}", 100),
+        ]
+        for row in rows
+        if row.printed is not None
+    ]
+    _print_table("As published, and ours in the published convention", columns, lines)
+
+
 def _print_table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """The first column gets what room the figures leave."""
+    """The first column gets what room the numbers leave."""
     from rich.table import Table
 
     out = Table(title=title, title_justify="left")
@@ -132,31 +108,26 @@ def _print_table(title: str, columns: Sequence[str], lines: Sequence[Sequence[st
     output().print(out)
 
 
-def metric_of(table: Sequence[Row], recipe: Recipe) -> tuple[str, str]:
-    """Field of ``Row`` that tells what is right, the one measured or else the published one, and what it is called."""
-    for metric, name in METRICS.items():
-        if getattr(table[0], metric) is not None or getattr(recipe.rows[0].published, metric, None) is not None:
-            return metric, name
-    return "miou", METRICS["miou"]
-
-
 def _cell(value: float | None, form: str, scale: float = 1) -> str:
     return "-" if value is None else form.format(scale * value)
 
 
-def _show_figures(figures: dict[str, str], pace: Pace) -> None:
-    """One figure per line, the speed last."""
+def _show_scores(scores: dict[str, str], result: Evaluation) -> None:
+    """One score per line, the speed last; then the submission."""
     from rich.table import Table
 
-    table = Table("figure", "", title=f"{pace.images} images", title_justify="left")
-    for name, value in figures.items():
+    pace = result.pace
+    table = Table("score", "", title=f"{pace.images} images", title_justify="left")
+    for name, value in scores.items():
         table.add_row(name, value)
-    if pace.fresh:
+    if pace.images_per_second is not None:
         table.add_row("images per second", f"{pace.images_per_second:.2f}")
-        table.add_row("share of the time waiting for images", _percent(pace.waiting / pace.seconds))
+        table.add_row("share of the time waiting for images", _score(pace.waiting / pace.seconds, True))
     output().print(table)
+    if result.submission is not None:
+        print(f"submission: {result.submission}")
 
 
-def _percent(share: float) -> str:
-    """``share`` in per cent; a dash for nan and -1, which stand for nothing to measure."""
-    return f"{100 * share:.2f} %" if share >= 0 else "-"
+def _score(value: float | None, share: bool) -> str:
+    """In per cent if it is a share; a dash where there is nothing to measure."""
+    return "-" if value is None else f"{100 * value:.2f} %" if share else f"{value:.4g}"

@@ -5,37 +5,50 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from ..evaluation.judge import Metric
 from ..models.card import distinct_colors
-from .result import Row
+from .result import Comparison, Row
 
 TINTS = ("#d1495b", "#2f7fc1", "#2a9d6f", "#c77d0a", "#8e5bd0", "#0f9aa8", "#b0578d", "#7a7f2a")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h", "<", "p", ">", "d", "8")
 INK, LINE = "#010203", "#040506"  # stand-ins in the drawn plots for colours that follow the reader's theme
 PLOT_STYLE = """<style>svg{color:#22262c;--line:#dcdfe4}
 @media (prefers-color-scheme:dark){svg{color:#e4e7eb;--line:#3a4048}}</style>"""
-AXES = {
-    "miou": "mIoU (%)",
-    "agreement": "pixel agreement with dense (%)",
-    "gmacs": "GMACs per image",
-    "ms": "milliseconds per image (median)",
-}
-SHORT = {"miou": "mIoU", "agreement": "Agreement with dense", "gmacs": "GMACs", "ms": "measured time"}
+COSTS = {"gmacs": ("GMACs", "GMACs per image"), "ms": ("measured time", "milliseconds per image (median)")}
+"""By field of a row: what captions and axes call it."""
 
 
-def trade_offs(rows: Sequence[Row]) -> list[dict[str, str]]:
+class Axis(NamedTuple):
+    """A field of a row, what captions and axes call it, and what its numbers are multiplied by."""
+
+    field: str
+    caption: str
+    label: str
+    scale: float = 1.0
+
+
+def trade_offs(comparison: Comparison) -> list[dict[str, str]]:
     """Quality against cost, one picture for each pair that was measured."""
-    plots = []
-    for quality in ("miou", "agreement"):
-        if all(getattr(row, quality) is None for row in rows):
-            continue
-        for cost in ("gmacs", "ms"):
-            plots.append({"src": _plot(rows, quality, cost), "caption": f"{SHORT[quality]} against {SHORT[cost]}"})
-    return plots
+    costs = [Axis(field, *names) for field, names in COSTS.items()]
+    qualities = [_axis("value", comparison.metric, "")]
+    if comparison.agreement is not None:
+        qualities.append(_axis("agreement", comparison.agreement, " with dense"))
+    return [
+        {"src": _plot(comparison.rows, quality, cost), "caption": f"{quality.caption} against {cost.caption}"}
+        for quality in qualities
+        for cost in costs
+        if any(None not in (getattr(row, quality.field), getattr(row, cost.field)) for row in comparison.rows)
+    ]
 
 
-def _plot(rows: Sequence[Row], quality: str, cost: str) -> str:
+def _axis(field: str, metric: Metric, of: str) -> Axis:
+    name = f"{metric.title}{of}"
+    return Axis(field, name[:1].upper() + name[1:] if of else name, name + " (%)" * metric.share, 100**metric.share)
+
+
+def _plot(rows: Sequence[Row], quality: Axis, cost: Axis) -> str:
     """One trade-off plot as an SVG data URI whose ink follows the reader's theme."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -53,7 +66,7 @@ def _plot(rows: Sequence[Row], quality: str, cost: str) -> str:
         figure = Figure(figsize=(6.2, 4.6), layout="constrained")
         axes = figure.add_subplot()
         _draw_ladders(axes, rows, quality, cost)
-        axes.set(xlabel=AXES[cost], ylabel=AXES[quality])
+        axes.set(xlabel=cost.label, ylabel=quality.label)
         axes.grid(linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
@@ -67,19 +80,21 @@ def _plot(rows: Sequence[Row], quality: str, cost: str) -> str:
     return data_uri("image/svg+xml", (svg[:head] + PLOT_STYLE + svg[head:]).encode())
 
 
-def _draw_ladders(axes: Any, rows: Sequence[Row], quality: str, cost: str) -> None:
+def _draw_ladders(axes: Any, rows: Sequence[Row], quality: Axis, cost: Axis) -> None:
     """A line with markers through the settings of each method, cheapest first; dense as a star on a dashed level."""
+
+    def points(chosen: Sequence[Row]) -> tuple[list[float], list[float]]:
+        found = [(getattr(row, cost.field), getattr(row, quality.field)) for row in chosen]
+        known = [(x, quality.scale * y) for x, y in found if x is not None and y is not None]
+        return [x for x, _ in known], [y for _, y in known]
+
     for place, name in enumerate(_families(rows)):
-        ladder = [row for row in rows if _family(row.spec) == name and getattr(row, quality) is not None]
-        ladder.sort(key=lambda row: row.gmacs)
-        x, y = [getattr(row, cost) for row in ladder], [100 * getattr(row, quality) for row in ladder]
+        ladder = sorted((row for row in rows if _family(row.spec) == name), key=lambda row: row.gmacs)
         marker = MARKERS[place % len(MARKERS)]
-        axes.plot(x, y, color=_tint(place), marker=marker, label=name, linewidth=1.8, markersize=7)
-    for row in rows:
-        if row.spec == "dense" and getattr(row, quality) is not None:
-            x, y = getattr(row, cost), 100 * getattr(row, quality)
-            axes.axhline(y, color=INK, linewidth=0.9, linestyle=(0, (4, 4)), alpha=0.5)
-            axes.plot([x], [y], color=INK, marker="*", markersize=15, linestyle="none", label="dense")
+        axes.plot(*points(ladder), color=_tint(place), marker=marker, label=name, linewidth=1.8, markersize=7)
+    for x, y in zip(*points([row for row in rows if row.spec == "dense"]), strict=True):
+        axes.axhline(y, color=INK, linewidth=0.9, linestyle=(0, (4, 4)), alpha=0.5)
+        axes.plot([x], [y], color=INK, marker="*", markersize=15, linestyle="none", label="dense")
 
 
 def _family(spec: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Grid, GroupedQueries, Guide, Plan, Reducer, TokenMap
+from ..core.tokens import pad_to_multiple
 from ..surgery import find_backbone, share
 
 
@@ -129,3 +131,18 @@ def token_clusters(model: nn.Module, pixels: Tensor) -> np.ndarray | None:
         return None
     path, adapter = find_backbone(model)
     return adapter.owner(model.get_submodule(path), owners, Grid(*pixels.shape[2:])).cpu().numpy()
+
+
+def image_clusters(model: nn.Module, pixels: Tensor, multiple: int) -> np.ndarray | None:
+    """``token_clusters`` of an image of any size, which is padded to a ``multiple`` of pixels as ``predict`` does it.
+
+    Returns:
+        ``(h, w)``, what lies on the padding cut off; ``None`` if dense.
+    """
+    padded = pad_to_multiple(pixels, Grid(multiple, multiple))
+    owner = token_clusters(model, padded)
+    if owner is None:
+        return None
+    shares = [inner / outer for inner, outer in zip(pixels.shape[2:], padded.shape[2:], strict=True)]
+    h, w = (math.ceil(side * share) for side, share in zip(owner.shape, shares, strict=True))
+    return owner[:h, :w]

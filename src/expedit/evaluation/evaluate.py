@@ -1,220 +1,213 @@
-"""A model over a semantic data set, on one process or many."""
+"""Models over a data set: every image is prepared once and goes through each of them, on one process or many."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..data.samples import Sample, SemanticData
-from ..inference import labels_of, predict_prepared
-from ..metrics import SemanticScores, confusion
-from ..models.card import Card
-from ..prepare import prepared
-from .pipeline import Pace, check_classes, number_of_images, pace, work
+from ..data.layouts import DataSet
+from ..models.card import card_of
+from .judge import Judge, Metric, Record, Scores
+from .pipeline import afterwards, ahead
 from .processes import Processes
-from .resume import Partial
+from .resume import Journal, Key
 
-SAVE_IMAGES, SAVE_SECONDS = 8, 5.0
-"""The state on disk is written after so many images, or so many seconds, whichever comes first."""
+UNSCORED = 4
+"""Most predictions that wait to be scored."""
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """How images are evaluated.
+class Run:
+    """How an evaluation goes through its images; nothing of it changes the scores of an image.
 
     Attributes:
-        window_batch: sliding windows that run together.
-        scales: image sizes, relative to the card's; several are averaged as softmax maps.
-        flip: average with the mirrored image.
-        workers: threads that read, decode and resize ahead.
+        limit: only the first so many images.
+        workers: threads that read, decode and prepare ahead.
+        against: the contestant whose predictions all others are compared with.
+        processes: those that share the work: process r takes every world-th image from r on.
+        journal: state on disk, to write and to go on from.
+        progress: called with images done and images to do in this process.
     """
 
-    window_batch: int = 1
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
+    limit: int | None = None
     workers: int = 2
+    against: str | None = None
+    processes: Processes = field(default_factory=Processes)
+    journal: Journal | None = None
+    progress: Callable[[int, int], object] = lambda done, total: None
 
     def __post_init__(self) -> None:
-        if self.window_batch < 1 or self.workers < 1:
-            raise ValueError(f"expected at least 1 window and 1 worker, got {self.window_batch} and {self.workers}")
-        if not self.scales or min(self.scales) <= 0:
-            raise ValueError(f"scales: expected positive numbers such as 0.5 1.0 1.5, got {self.scales}")
+        for name in ("limit", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: expected at least 1, got {value}")
 
 
 @dataclass(frozen=True)
-class Evaluation(Pace):
-    """What came out, the same in every process.
+class Pace:
+    """How much was done and how long it took.
 
     Attributes:
-        classes: names by index.
-        counts: ``(classes, classes)`` int64 pixels, rows ground truth, columns prediction; zeros without ground truth.
-        agreement: the same with the predictions of the model compared with as rows; zeros without one.
+        images: all images, those of earlier runs included.
+        fresh: images of this run.
+        seconds: of this run, by the slowest process, all contestants together.
+        waiting: seconds of them in which no image was ready for the models.
     """
 
-    classes: tuple[str, ...]
-    counts: np.ndarray
-    agreement: np.ndarray
+    images: int
+    fresh: int
+    seconds: float
+    waiting: float
 
     @property
-    def scores(self) -> SemanticScores:
-        """Figures against the ground truth; nan where there is none."""
-        return SemanticScores(self.counts)
+    def images_per_second(self) -> float | None:
+        """Of this run; ``None`` if there was nothing left to do."""
+        return self.fresh / self.seconds if self.fresh else None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one contestant is worth.
+
+    Attributes:
+        task: of the model.
+        headline: the score that stands for all.
+        scores: of all images.
+        pace: of the run.
+        submission: the file that was written, if any.
+    """
+
+    task: str
+    headline: Metric
+    scores: Scores
+    pace: Pace
+    submission: Path | None = None
 
     @property
-    def likeness(self) -> SemanticScores:
-        """Figures against the other model's predictions; nan where there is none."""
-        return SemanticScores(self.agreement)
+    def value(self) -> float | None:
+        """The headline's; ``None`` where there is nothing to measure."""
+        return self.scores.overall.get(self.headline.key)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything as plain values, shares in 0..1, None where there is no figure."""
-        scores, likeness = self.scores, self.likeness
+        """Everything as plain values, shares in 0..1, ``None`` where there is nothing to measure."""
+        pace, scores = self.pace, self.scores
         return {
-            "miou": _figure(scores.miou()),
-            "miou_labelled": _figure(scores.miou("labelled")),
-            "miou_all": _figure(scores.miou("all")) if self.counts.any() else None,
-            "pixel_accuracy": _figure(scores.pixel_accuracy),
-            "class_accuracy": _figure(scores.class_accuracy),
-            "iou": {name: _figure(iou) for name, iou in zip(self.classes, scores.iou.tolist(), strict=True)},
-            "against_pixel_agreement": _figure(likeness.pixel_accuracy),
-            "against_miou": _figure(likeness.miou()),
-            **super().as_json(),
-            "confusion": self.counts.tolist(),
+            "task": self.task,
+            self.headline.key: None,
+            **scores.overall,
+            "classes": {name: dict(values) for name, values in scores.per_class.items()},
+            **{f"against_{name}": value for name, value in scores.agreement.items()},
+            "images": pace.images,
+            "images_this_run": pace.fresh,
+            "images_per_second": pace.images_per_second,
+            "seconds": pace.seconds,
+            "seconds_waiting_for_images": pace.waiting,
+            "submission": None if self.submission is None else str(self.submission),
+            **scores.details,
         }
 
 
-def _figure(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-_Item = tuple[int, Sample, list[Tensor]]
-"""Place of an image, the image, and its views prepared for the model."""
-
-
-@dataclass
-class _Tally:
-    """Images scored by this process and their counts, ``(2, classes, classes)``: against truth, against a model."""
-
-    counts: np.ndarray
-    save: Callable[[list[int], np.ndarray], None]
-    done: list[int] = field(default_factory=list)
-    saved: int = 0
-    saved_at: float = field(default_factory=time.monotonic)
-
-    def add(self, item: _Item, found: tuple[Tensor, Tensor | None]) -> None:
-        """Score one image, its labels and those of the model compared with, and write the state when it is due."""
-        index, sample, _ = item
-        labels, other = found
-        prediction = labels.cpu().numpy()
-        classes = self.counts.shape[1]
-        try:
-            if sample.label is not None:
-                self.counts[0] += confusion(prediction, sample.label, classes)
-            if other is not None:
-                self.counts[1] += confusion(prediction, other.cpu().numpy(), classes, ignore=classes)
-        except ValueError as error:
-            raise ValueError(f"{sample.name}: {error}") from None
-        self.done.append(index)
-        fresh = len(self.done) - self.saved
-        if fresh >= SAVE_IMAGES or time.monotonic() - self.saved_at >= SAVE_SECONDS:
-            self.keep()
-
-    def keep(self) -> None:
-        """Write the state."""
-        self.save(self.done, self.counts)
-        self.saved, self.saved_at = len(self.done), time.monotonic()
-
-
 def evaluate(
-    model: nn.Module,
-    data: SemanticData,
-    *,
-    against: nn.Module | None = None,
-    limit: int | None = None,
-    protocol: Protocol | None = None,
-    processes: Processes | None = None,
-    partial: Partial | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Evaluation:
-    """Segment and score the images of a data set by the protocol of the model's card.
+    models: Mapping[str, nn.Module], data: DataSet, judge: Judge, run: Run | None = None
+) -> dict[str, Evaluation]:
+    """Run every model on every image of a data set and score what they say.
 
     Args:
-        model: from ``expedit.load``, possibly accelerated, on its device.
-        data: with ground truth, unless ``against`` is given.
-        against: a model to compare the predictions with, usually the same one not accelerated.
-        limit: only the first so many images.
-        protocol: windows, scales, workers.
-        processes: those that share the work: process r takes every world-th image from r on.
-        partial: state on disk, to write and to go on from.
-        progress: called with images done and images to do in this process.
+        models: the contestants by name, from ``expedit.load``, possibly accelerated, on their device; all of one card.
+        data: what the judge scores by.
+        judge: of the models' task.
+        run: limit, threads, processes, state.
+
+    Returns:
+        The evaluations by name in the first process, nothing in the others.
 
     Raises:
-        ValueError: model and data have different classes, an image has no or the wrong ground truth (it is named), no
-            images, or the state on disk is of another evaluation.
+        ValueError: models, data and judge do not go together, no images, an image or its ground truth is damaged (it
+            is named), or the state on disk is of another evaluation.
     """
-    protocol, processes = protocol or Protocol(), processes or Processes()
-    card: Card = model.card  # type: ignore[assignment]
-    images = _checked(card, data, limit, protocol)
-    shape = (2, len(card.classes), len(card.classes))
-    done, before = partial.read(shape) if partial else (set(), np.zeros(shape, np.int64))
-    run = partial.next_run() if partial else 0
+    run = run or Run()
+    images, processes, journal = _checked(models, data, judge, run), run.processes, run.journal
+    records = journal.read() if journal else {}
+    number = journal.next_run() if journal else 0
     processes.barrier()  # nobody writes before all have read
-    mine = [index for index in range(images) if index not in done][processes.rank :: processes.world]
+    missing = {index: [name for name in models if (index, name) not in records] for index in range(images)}
+    todo = [index for index, names in missing.items() if names]
+    mine = {index: missing[index] for index in todo[processes.rank :: processes.world]}
+    with journal.writer(number, processes.rank) if journal else nullcontext(lambda *entry: None) as keep:
+        found, seconds, waiting = _work(models, data, judge, run, mine, keep)
+    pace = _pace(processes, images, len(mine), seconds, waiting)
+    for part in processes.gathered(found):
+        records |= part
+    if processes.rank:
+        return {}
+    ordered = {name: [records[index, name] for index in range(images)] for name in models}
+    return {name: _evaluation(judge, ordered[name], pace) for name in models}
 
-    def save(indices: list[int], counts: np.ndarray) -> None:
-        if partial and indices:
-            partial.write(run, processes.rank, indices, counts)
 
-    tally = _Tally(np.zeros(shape, np.int64), save)
-    seconds, waiting = _work(model, against, card, data, mine, protocol, tally, progress)
-    tally.keep()
-    counts = before + processes.total(tally.counts)
-    taken = pace(processes, images, len(mine), seconds, waiting)
-    return Evaluation(**vars(taken), classes=card.classes, counts=counts[0], agreement=counts[1])
-
-
-def _checked(card: Card, data: SemanticData, limit: int | None, protocol: Protocol) -> int:
-    """Number of images to evaluate; ValueError if model and data do not go together."""
-    if card.task != "semantic":
-        raise ValueError(f"expected a model for semantic segmentation, got one for {card.task} segmentation")
-    if card.output == "queries" and (protocol.flip or protocol.scales != (1.0,)):
-        raise ValueError("several scales and flips are for models that return class logits of pixels, not queries")
-    check_classes(card, data.classes)
-    return number_of_images(len(data), limit)
+def _checked(models: Mapping[str, nn.Module], data: DataSet, judge: Judge, run: Run) -> int:
+    """Number of images to evaluate; ValueError where something does not go together."""
+    for name, model in models.items():
+        if card_of(model) != judge.card:
+            raise ValueError(f"{name}: expected a model with the judge's card, so that one prepared image suits all")
+    if judge.submission is not None and len(models) != 1:
+        raise ValueError(f"submission: expected one model to write files of, got {len(models)}")
+    if run.against is not None and run.against not in models:
+        raise ValueError(f"against: expected one of {', '.join(models)}, got {run.against}")
+    if run.against is not None and judge.agreement is None:
+        raise ValueError(f"against: {judge.task} predictions are not compared with those of another model")
+    if not len(data):
+        raise ValueError("the split is empty: expected at least one image")
+    return min(len(data), run.limit or len(data))
 
 
 def _work(
-    model: nn.Module,
-    against: nn.Module | None,
-    card: Card,
-    data: SemanticData,
-    indices: Sequence[int],
-    protocol: Protocol,
-    tally: _Tally,
-    progress: Callable[[int, int], None],
-) -> tuple[float, float]:
-    """Run the model over the images of this process; seconds it took, and those in which it had to wait for one."""
+    models: Mapping[str, nn.Module],
+    data: DataSet,
+    judge: Judge,
+    run: Run,
+    missing: Mapping[int, Sequence[str]],
+    keep: Callable[[int, str, Record], None],
+) -> tuple[dict[Key, Record], float, float]:
+    """Records of the ``missing`` contestants by image; seconds it took, and seconds without a prepared image."""
+    found: dict[Key, Record] = {}
+    start, waiting = time.perf_counter(), 0.0
 
-    def load(index: int) -> _Item:
+    def load(index: int) -> tuple[Any, Any]:
         sample = data[index]
-        if sample.label is None and against is None:
-            raise ValueError(f"{sample.name}: expected a ground truth; without one, compare with another model")
-        return index, sample, prepared(sample.image, card, protocol.scales)
+        return sample, judge.prepare(sample)
 
-    def segment(network: nn.Module, sample: Sample, views: list[Tensor]) -> Tensor:
-        size = sample.image.shape[:2]
-        if card.output == "queries":
-            return torch.from_numpy(predict_prepared(network, views, size).labels)
-        return labels_of(network, views, size, card, protocol.window_batch, protocol.flip)
+    def score(index: int, name: str, sample: Any, prediction: Any, reference: Any) -> None:
+        found[index, name] = judge.record(sample, prediction, reference)
+        keep(index, name, found[index, name])
 
-    def predict(item: _Item) -> tuple[Tensor, Tensor | None]:
-        _, sample, views = item
-        other = None if against is None else segment(against, sample, views)
-        return segment(model, sample, views), other
+    with ahead(load, missing, run.workers) as items, afterwards(1, UNSCORED) as later:
+        for done, (index, names) in enumerate(missing.items(), 1):
+            asked = time.perf_counter()
+            sample, views = next(items)
+            waiting += time.perf_counter() - asked
+            reference = None if run.against is None else judge.predict(models[run.against], sample, views)
+            for name in names:
+                known = reference is not None and name == run.against
+                prediction = reference if known else judge.predict(models[name], sample, views)
+                later(score, index, name, sample, prediction, reference)
+            run.progress(done, len(missing))
+    return found, time.perf_counter() - start, waiting
 
-    return work(load, predict, tally.add, indices, protocol.workers, progress)
+
+def _pace(processes: Processes, images: int, fresh: int, seconds: float, waiting: float) -> Pace:
+    """The pace of all processes together from that of each: ``fresh`` images in ``seconds``."""
+    times = np.zeros((processes.world, 2))
+    times[processes.rank] = seconds, waiting
+    slowest, waited = processes.total(times).max(0)
+    return Pace(images, int(processes.total(np.array([fresh]))[0]), float(slowest), float(waited))
+
+
+def _evaluation(judge: Judge, records: Sequence[Record], pace: Pace) -> Evaluation:
+    return Evaluation(judge.task, judge.headline, judge.scores(records), pace, judge.submit(records))
