@@ -26,7 +26,7 @@ GRID, CELLS = Grid(40, 40), Grid(28, 28)
 BLOCK, BOTH = "dense block, 1601 tokens", "both"
 
 
-def contestants(model: torch.nn.Module, batch: int, compiled: bool) -> dict[str, Callable[[], object]]:
+def operators(model: torch.nn.Module, batch: int, compiled: bool) -> dict[str, Callable[[], object]]:
     """The block and the operators on the tokens of ``batch`` images of noise."""
     tokens = model.encoder.embed(noise((640, 640), next(model.parameters()), batch)).x
     block, patches = model.encoder.blocks[12], tokens[:, 1:]
@@ -76,7 +76,7 @@ def main() -> None:
         print({**environment(args.device, DTYPES[args.dtype]), "compiled": args.compile})
         model = optimized(build("segmenter-vit-l16-ade20k"), dtype=args.dtype).to(args.device)
         for batch in args.batch:
-            runs = contestants(model, batch, args.compile)
+            runs = operators(model, batch, args.compile)
             timings = interleave(runs, args.rounds, max(warmup_of(args.device, args.compile), 2), args.device)
             for name, t in timings.items():
                 share = 1 / t.speedup_over(timings[BLOCK])

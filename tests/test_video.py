@@ -18,7 +18,7 @@ from expedit.data.youtubevis import CLASSES
 from expedit.models.detectron2 import OWN, official_name
 from expedit.models.video_mask2former import VideoMask2Former, blocked_keys, encoding, mask_logits, positions
 from expedit.prediction import Segment
-from expedit.video import Thread, Tracks, linked, predict_video, track, tube_iou
+from expedit.video import Tracklet, Tracks, linked, predict_video, track, tube_iou
 from golden_mask2former import folder_of, golden_model
 from small_video import clip, small_model
 
@@ -166,12 +166,16 @@ def test_tube_iou_counts_over_time():
 
 
 def test_windows_are_linked():
-    known = [Thread(0, (0.9,), tube(0, 0, 0)), Thread(1, (0.8,), tube(1, 1, 1)), Thread(2, (0.2,), tube(2, 2, None))]
+    known = [
+        Tracklet(0, (0.9,), tube(0, 0, 0)),
+        Tracklet(1, (0.8,), tube(1, 1, 1)),
+        Tracklet(2, (0.2,), tube(2, 2, None)),
+    ]
     found = [
-        Thread(1, (0.6,), tube(1, 2, 3)),  # goes on with the second: 1 of 2 frames would be too little, IoU 1/3
-        Thread(0, (0.5,), tube(0, 0, 1)),  # goes on with the first
-        Thread(0, (0.4,), tube(0, 0, 2)),  # fits the first as well, but that one is taken
-        Thread(2, (0.3,), tube(0, 0, 0)),  # covers the first, but is of another class
+        Tracklet(1, (0.6,), tube(1, 2, 3)),  # goes on with the second: 1 of 2 frames would be too little, IoU 1/3
+        Tracklet(0, (0.5,), tube(0, 0, 1)),  # goes on with the first
+        Tracklet(0, (0.4,), tube(0, 0, 2)),  # fits the first as well, but that one is taken
+        Tracklet(2, (0.3,), tube(0, 0, 0)),  # covers the first, but is of another class
     ]
     threads = linked(known, found, start=1)
     assert all(len(thread.masks) == 4 for thread in threads)
@@ -201,7 +205,7 @@ def test_windows_cover_the_clip_and_the_backbone_sees_frames_once(monkeypatch, w
     starts = []
 
     def threads(frames):
-        return [Thread(0, (0.5,), (None,) * len(frames))]
+        return [Tracklet(0, (0.5,), (None,) * len(frames))]
 
     model.backbone.register_forward_hook(lambda module, inputs, output: images.append(len(inputs[0])))
     seen = []

@@ -220,9 +220,9 @@ def mean_argmax(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
 
 
 def _resized_strips(logits: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
-    """Rows of the resized logits from top to bottom, ``(classes, some, W)`` each.
+    """Rows of the resized logits from top to bottom, ``(classes, rows, W)`` each.
 
-    A large photograph never meets all its classes in memory at once.
+    Logits of all classes at the size of a large photograph are never in memory at once.
     """
     classes, h, _ = logits.shape
     height, width = size

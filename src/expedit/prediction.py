@@ -29,7 +29,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of an image, at the image's own size.
+    """What a model finds in an image, at the image's own size.
 
     Attributes:
         task: semantic, panoptic, instance or video.

@@ -1,4 +1,4 @@
-"""What becomes of a picture before a model sees it: pixels in one form, resized and normalised."""
+"""How an image is prepared for a model: pixels in one form, resized and normalised."""
 
 from __future__ import annotations
 

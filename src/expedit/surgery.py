@@ -72,7 +72,7 @@ def accelerate(
 
 
 def optimized(model: Model, *, dtype: torch.dtype | str | None = None, compile: bool = False) -> Model:
-    """The same network in another dtype or compiled, for a fair race with an accelerated one.
+    """The same network in another dtype or compiled, for a fair comparison with an accelerated one.
 
     Args:
         model: stays as it was.

@@ -38,7 +38,7 @@ LINK_IOU = 0.5
 
 @dataclass(frozen=True)
 class Tracks:
-    """What a model says of a clip, small enough for clips of any length.
+    """What a model finds in a clip, small enough for clips of any length.
 
     Attributes:
         classes: class names by index.
@@ -148,20 +148,22 @@ def track(
     step = _step(window, overlap)
     sizes, features = clip_features(model, frames, frame_batch)
     held: deque[FrameFeatures] = deque(maxlen=window)
-    threads: list[Thread] = []
+    tracklets: list[Tracklet] = []
     seen = fresh = 0
     for frame in features:
         held.append(frame)
         seen, fresh = seen + 1, fresh + 1
         progress(seen)
         if len(held) == window and fresh >= (step if seen > window else window):
-            threads, fresh = linked(threads, decoded(model, held, sizes), seen - len(held)), 0
+            tracklets, fresh = linked(tracklets, decoded(model, held, sizes), seen - len(held)), 0
     if fresh:
-        threads = linked(threads, decoded(model, held, sizes), seen - len(held))
-    threads.sort(key=lambda thread: -thread.score)
+        tracklets = linked(tracklets, decoded(model, held, sizes), seen - len(held))
+    tracklets.sort(key=lambda tracklet: -tracklet.score)
     card: Card = model.card
-    segments = tuple(Segment(place, thread.category, thread.score) for place, thread in enumerate(threads))
-    return Tracks(card.classes, card.palette, segments, tuple(thread.masks for thread in threads), sizes.output, seen)
+    segments = tuple(Segment(place, tracklet.category, tracklet.score) for place, tracklet in enumerate(tracklets))
+    return Tracks(
+        card.classes, card.palette, segments, tuple(tracklet.masks for tracklet in tracklets), sizes.output, seen
+    )
 
 
 def _step(window: int | None, overlap: int | None) -> int:
@@ -216,7 +218,7 @@ def _pictures(frames: Iterable[Frame]) -> Iterator[tuple[str, np.ndarray]]:
 
 
 @dataclass(frozen=True)
-class Thread:
+class Tracklet:
     """A track while windows are linked: class, a score per window, masks from the first frame of the clip on."""
 
     category: int
@@ -229,7 +231,7 @@ class Thread:
         return sum(self.scores) / len(self.scores)
 
 
-def decoded(model: VideoMask2Former, frames: Sequence[FrameFeatures], sizes: Sizes) -> list[Thread]:
+def decoded(model: VideoMask2Former, frames: Sequence[FrameFeatures], sizes: Sizes) -> list[Tracklet]:
     """The tracks of one window, by falling score; masks frame by frame, so that only their run lengths are held."""
     class_logits, embeddings = model.decode(frames)
     score, category, query = best_pairs(class_logits.float(), model.card.instances)
@@ -241,10 +243,10 @@ def decoded(model: VideoMask2Former, frames: Sequence[FrameFeatures], sizes: Siz
         for tube, rle, some in zip(found, encode(masks.cpu().numpy()), inside, strict=True):
             tube.append(rle if some else None)
     rows = zip(category.tolist(), score.tolist(), place.tolist(), strict=True)
-    return [Thread(c, (s,), tuple(found[p])) for c, s, p in rows]
+    return [Tracklet(c, (s,), tuple(found[p])) for c, s, p in rows]
 
 
-def linked(known: list[Thread], found: Sequence[Thread], start: int) -> list[Thread]:
+def linked(known: list[Tracklet], found: Sequence[Tracklet], start: int) -> list[Tracklet]:
     """The tracks of all windows so far and of the next one, whose first frame is frame ``start`` of the clip.
 
     Tracks of one class are joined, the best overlap first, where their tubes in the shared frames have an IoU of at
@@ -253,20 +255,24 @@ def linked(known: list[Thread], found: Sequence[Thread], start: int) -> list[Thr
     if not known:
         return list(found)
     end = len(known[0].masks)
-    iou = tube_iou([thread.masks[start:] for thread in known], [thread.masks[: end - start] for thread in found])
+    iou = tube_iou(
+        [tracklet.masks[start:] for tracklet in known], [tracklet.masks[: end - start] for tracklet in found]
+    )
     pairs = [(i, j) for i, a in enumerate(known) for j, b in enumerate(found) if a.category == b.category]
     partner: dict[int, int] = {}
     for i, j in sorted(pairs, key=lambda pair: -iou[pair]):
         if iou[i, j] >= LINK_IOU and i not in partner and j not in partner.values():
             partner[i] = j
-    absent = Thread(0, (), (None,) * len(found[0].masks))
-    threads = []
-    for i, thread in enumerate(known):
+    absent = Tracklet(0, (), (None,) * len(found[0].masks))
+    tracklets = []
+    for i, tracklet in enumerate(known):
         other = found[partner[i]] if i in partner else absent
-        masks = thread.masks + other.masks[end - start :]
-        threads.append(Thread(thread.category, thread.scores + other.scores, masks))
-    fresh = [thread for j, thread in enumerate(found) if j not in partner.values()]
-    return threads + [Thread(thread.category, thread.scores, (None,) * start + thread.masks) for thread in fresh]
+        masks = tracklet.masks + other.masks[end - start :]
+        tracklets.append(Tracklet(tracklet.category, tracklet.scores + other.scores, masks))
+    fresh = [tracklet for j, tracklet in enumerate(found) if j not in partner.values()]
+    return tracklets + [
+        Tracklet(tracklet.category, tracklet.scores, (None,) * start + tracklet.masks) for tracklet in fresh
+    ]
 
 
 def tube_iou(a: Sequence[Sequence[Rle | None]], b: Sequence[Sequence[Rle | None]]) -> np.ndarray:

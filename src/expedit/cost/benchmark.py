@@ -21,7 +21,7 @@ PART_ROUNDS = 3
 """Runs in which the time of each part is taken."""
 
 MOST_COMPILED = 64
-"""Networks of one race that torch may compile."""
+"""Networks of one comparison that torch may compile."""
 
 
 @dataclass(frozen=True)

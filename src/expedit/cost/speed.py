@@ -1,4 +1,4 @@
-"""Interleaved timing: every round runs every contestant once, so that a slow minute of the machine hits them all."""
+"""Interleaved timing: every round runs every model once, so that a slow minute of the machine hits them all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENTRY = 0.1
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one contestant, or a ratio of such, round by round.
+    """Seconds of one model, or ratios of such, round by round.
 
     Attributes:
         seconds: one entry per round, in the order of the rounds.
@@ -55,28 +55,28 @@ class Timing:
 
 
 def interleave(
-    contestants: Mapping[str, Callable[[], object]],
+    runs: Mapping[str, Callable[[], object]],
     rounds: int,
     warmup: int = 1,
     device: str = "cpu",
     progress: Callable[[], object] = lambda: None,
 ) -> dict[str, Timing]:
-    """Time all contestants in turn; the one that starts a round changes from round to round.
+    """Time all runs in turn; the one that starts a round changes from round to round.
 
     Args:
-        contestants: what to run, by name.
+        runs: what to run, by name.
         rounds: timed rounds.
         warmup: rounds before them that do not count.
         device: anything but "cpu" is waited for before the clock is read, and runs several times between two readings.
-        progress: called once per contestant and round.
+        progress: called once per run and round.
     """
-    names = list(contestants)
+    names = list(runs)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     repeats = dict.fromkeys(names, 1)
     for number in range(-warmup, rounds):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
-            _, taken = timed(partial(_often, contestants[name], repeats[name]), device)
+            _, taken = timed(partial(_often, runs[name], repeats[name]), device)
             if number >= 0:
                 seconds[name].append(taken / repeats[name])
             elif device != "cpu":
@@ -131,7 +131,7 @@ def threads(number: int | None) -> Iterator[int]:
 
 
 def environment(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, str]:
-    """What a figure has to be read with: device, threads, dtype, versions."""
+    """What belongs beside a measured figure: device, threads, dtype, versions."""
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
     cuda = {
         "cuda": str(torch.version.cuda),

@@ -25,7 +25,7 @@ class Trace:
         groups: group of every query ``(b * heads, n)`` by position, of kernels that group them.
         tokens: length of the sequence that entered each branch.
         prefix: tokens in front that no method reduces.
-        nested: every map speaks of the tokens that the one before left, not of all.
+        nested: every map is over the tokens that the one before left, not over all.
     """
 
     prefix: int

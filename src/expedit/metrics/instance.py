@@ -55,7 +55,7 @@ def instance_ap(
     kind: Kind = "segm",
     image_ids: Collection[int | str] | None = None,
 ) -> AveragePrecision:
-    """What the COCO server would say of a results file.
+    """What the COCO server would report for a results file.
 
     The sizes of detections follow the COCO tools: where the first result has a box, all are measured by their boxes,
     else by their masks. Leave the boxes out to have masks measured, as Mask2Former's own evaluation does.

@@ -20,7 +20,7 @@ def video_ap(
     results: Sequence[Mapping[str, Any]],
     video_ids: Collection[int] | None = None,
 ) -> AveragePrecision:
-    """What the YouTubeVIS evaluation says of a ``results.json``.
+    """What the YouTubeVIS evaluation reports for a ``results.json``.
 
     Args:
         truth: an annotation file of a split with ground truth: videos, annotations, categories.
