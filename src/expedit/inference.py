@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .core import Grid
 from .core.tokens import pad_to_multiple
@@ -19,20 +18,21 @@ from .models.postprocess import (
     best_pairs,
     confident,
     masks_and_quality,
+    mean_argmax,
     panoptic,
     rescored,
     resized,
+    resized_argmax,
     semantic_scores,
 )
+from .models.pretrained import Pretrained
 from .prediction import Prediction, Segment
-from .prepare import pixels_of, prepared
-
-STRIP = 1 << 25
-"""Most logits that are resized to the image's own size at a time, so that memory does not grow with the photograph."""
+from .prepare import Views, pixels_of, views_of
+from .readout import read_out
 
 
 def predict(model: nn.Module, image: str | Path | Image.Image | np.ndarray, *, window_batch: int = 1) -> Prediction:
-    """Segment an image of any size by the protocol of the model's card.
+    """Segment an image of any size, or find its depth or its features, by the protocol of the model's card.
 
     Args:
         model: from ``expedit.load``, or that model accelerated.
@@ -56,15 +56,15 @@ def predict(model: nn.Module, image: str | Path | Image.Image | np.ndarray, *, w
 
         return predict_video(model, image)
     pixels = pixels_of(image)
-    return predict_prepared(model, prepared(pixels, card), pixels.shape[:2], window_batch)
+    return predict_prepared(model, views_of(model, pixels), pixels.shape[:2], window_batch)
 
 
 @torch.inference_mode()
-def predict_prepared(
-    model: nn.Module, views: Sequence[Tensor], size: tuple[int, int], window_batch: int = 1
-) -> Prediction:
-    """``predict`` from what ``prepared`` makes of an image of (height, width) ``size``; errors as there."""
+def predict_prepared(model: nn.Module, views: Views, size: tuple[int, int], window_batch: int = 1) -> Prediction:
+    """``predict`` from what ``views_of`` makes of an image of (height, width) ``size``; errors as there."""
     card = card_of(model)
+    if isinstance(model, Pretrained):
+        return read_out(model, views, size)
     if (card.output, card.task) not in PREDICTORS:
         raise ValueError(f"there is no {card.task} protocol for a model that returns logits of its {card.output}")
     return PREDICTORS[card.output, card.task](model, views, size, card, window_batch)
@@ -204,34 +204,3 @@ def starts(length: int, crop: int, stride: int) -> list[int]:
     """Where windows start along an axis; the last ones are shifted back so that they end inside."""
     number = max(length - crop + stride - 1, 0) // stride + 1
     return [max(min(index * stride, length - crop), 0) for index in range(number)]
-
-
-def resized_argmax(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Argmax over the classes of bilinearly resized logits: ``(classes, h, w)`` -> ``(H, W)`` int32."""
-    if logits.shape[1:] == size:
-        return logits.argmax(0).int()
-    return torch.cat([strip.argmax(0).int() for strip in _resized_strips(logits, size)])
-
-
-def mean_argmax(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """Argmax of the mean softmax of bilinearly resized logits: several ``(classes, h, w)`` -> ``(H, W)`` int32."""
-    strips = zip(*(_resized_strips(logits, size) for logits in maps), strict=True)
-    return torch.cat([sum(strip.softmax(0) for strip in together).argmax(0).int() for together in strips])
-
-
-def _resized_strips(logits: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
-    """Rows of the resized logits from top to bottom, ``(classes, rows, W)`` each.
-
-    Logits of all classes at the size of a large photograph are never in memory at once.
-    """
-    classes, h, _ = logits.shape
-    height, width = size
-    place = ((torch.arange(height, device=logits.device) + 0.5) * (h / height) - 0.5).clamp(0, h - 1)
-    low = place.long()
-    far = (place - low)[:, None]
-    step = max(STRIP // (classes * width), 1)
-    for first in range(0, height, step):
-        rows = slice(first, first + step)
-        upper, lower = logits[:, low[rows]], logits[:, (low[rows] + 1).clamp(max=h - 1)]
-        strip = torch.lerp(upper, lower, far[rows].to(logits.dtype))
-        yield F.interpolate(strip[None], size=(strip.shape[1], width), mode="bilinear", align_corners=False)[0]

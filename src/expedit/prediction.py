@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .data.class_list import Color
-from .models.card import Task
+from .models.card import Depth, Task
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,30 @@ class Segment:
     is_thing: bool = True
 
 
+MAPS: dict[Task, tuple[str, str]] = {
+    "semantic": ("labels", "HW"),
+    "panoptic": ("labels", "HW"),
+    "depth": ("depth", "HW"),
+    "features": ("features", "hwc"),
+}
+"""The array that a result of each task needs, and its axes; of all others it is the masks."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a model finds in an image, at the image's own size.
 
     Attributes:
-        task: semantic, panoptic, instance or video.
+        task: semantic, panoptic, instance, video, depth or features.
         classes: class names by index.
         palette: RGB colours by class index.
         labels: ``(H, W)`` int32. Semantic: class index per pixel. Panoptic: segment id, 0 is nothing. Else ``None``.
         segments: panoptic segments, instances by falling score, or tracks.
         masks: ``(n, H, W)`` bool of the instances, ``(n, frames, H, W)`` of the tracks, else ``None``.
+        depth: ``(H, W)`` float32, else ``None``.
+        depth_kind: what it says: "metric" is metres, "inverse" is larger the nearer, up to a scale and a shift.
+        features: ``(h, w, c)`` float32 of the patches that the model saw, else ``None``. A processor that crops the
+            image shows it a part only.
 
     Example:
         >>> import expedit, numpy
@@ -53,10 +66,15 @@ class Prediction:
     labels: np.ndarray | None = None
     segments: tuple[Segment, ...] = ()
     masks: np.ndarray | None = None
+    depth: np.ndarray | None = None
+    depth_kind: Depth = "metric"
+    features: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if self.task in ("semantic", "panoptic"):
-            if self.labels is None or self.labels.ndim != 2:
-                raise ValueError(f"Prediction: a {self.task} result needs labels of shape (H, W)")
+        if self.task in MAPS:
+            name, shape = MAPS[self.task]
+            array: np.ndarray | None = getattr(self, name)
+            if array is None or array.ndim != len(shape):
+                raise ValueError(f"Prediction: a {self.task} result needs {name} of shape ({', '.join(shape)})")
         elif self.masks is None or len(self.masks) != len(self.segments):
             raise ValueError(f"Prediction: a {self.task} result needs one mask for each of its segments")

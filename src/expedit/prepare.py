@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from .data.decode import read_image, to_rgb
 from .data.transforms import normalised, resize, scaled_size
-from .models.card import Card
+from .models.card import Card, card_of
+from .models.pretrained import Pretrained
+
+Views = Any
+"""An image as its model takes it: what ``prepared`` makes of it, or the processor of a network of transformers."""
 
 
 def pixels_of(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
@@ -25,8 +30,17 @@ def pixels_of(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
     return image
 
 
+def views_of(model: nn.Module, image: np.ndarray, scales: Sequence[float] = (1.0,)) -> Views:
+    """The part of the work that needs no weights, for a model with a card and ``(H, W, 3)`` uint8 RGB."""
+    if not isinstance(model, Pretrained):
+        return prepared(image, card_of(model), scales)
+    if tuple(scales) != (1.0,):
+        raise ValueError(f"scales: the processor of {model.family.title} has one scale, got {tuple(scales)}")
+    return model.prepared(image)
+
+
 def prepared(image: np.ndarray, card: Card, scales: Sequence[float] = (1.0,)) -> list[Tensor]:
-    """The part of the work that needs no model: one normalised ``(1, 3, h, w)`` fp32 view of the image per scale."""
+    """One normalised ``(1, 3, h, w)`` fp32 view of the image per scale."""
     h, w = image.shape[:2]
     views = []
     for scale in scales:

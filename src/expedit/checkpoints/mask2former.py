@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from torch import Tensor
 
 from ..data import ade20k_panoptic, coco, youtubevis
@@ -19,6 +17,7 @@ from ..models.detectron2 import IGNORED, OWN, modern
 from ..models.mask2former import Architecture, Mask2Former, transformers
 from ..models.video_mask2former import VideoMask2Former
 from .contents import Contents
+from .hub import read_config, whole
 from .reading import Loaded, Options
 from .recognise import Network
 
@@ -126,24 +125,34 @@ def read(path: Path, contents: Contents, network: Network, options: Options) -> 
     return Loaded(model, "Mask2Former of detectron2", network.path, network.peeled, unused, network.others)
 
 
-def read_folder(path: Path, options: Options) -> Loaded:
-    """A published network as transformers writes it; nothing is fetched from anywhere.
+def is_published(config: Mapping[str, Any]) -> bool:
+    """Whether a ``config.json`` of transformers describes a published network, for which our protocol is official."""
+    if config.get("model_type") != "mask2former":
+        return False
+    try:
+        return Architecture.of(transformers().Mask2FormerConfig.from_dict(dict(config))) in PUBLISHED.values()
+    except ValueError:  # another backbone
+        return False
+
+
+def read_library(source: str | Path, options: Options) -> Loaded:
+    """A published network as transformers writes it, in a folder or under a hub name.
 
     Raises:
         ValueError: no such network, or weights that are not all there.
     """
-    options.only("architecture")
-    described = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    kind = described.get("model_type") if isinstance(described, dict) else None
-    if kind != "mask2former":
-        raise ValueError(f"expected the model_type 'mask2former' in config.json, got {kind!r}")
+    options.only("architecture", "revision")
+    described = read_config(source, options.revision)
+    if described.get("model_type") != "mask2former":
+        raise ValueError(f"expected the model_type 'mask2former' in config.json, got {described.get('model_type')!r}")
     library = transformers()
-    config = library.Mask2FormerConfig.from_pretrained(path, local_files_only=True)
+    config = library.Mask2FormerConfig.from_dict(described)
     found = Architecture.of(config)
     name = _known(options.architecture) or matching(found.classes, found.queries, found.embed)
     if found != PUBLISHED[name]:
         raise ValueError(f"not {name}: expected {PUBLISHED[name]}, got {found}")
-    network = _whole(library.Mask2FormerForUniversalSegmentation, path, config)
+    kind = library.Mask2FormerForUniversalSegmentation
+    network = whole(kind, source, may_lack=OWN, config=config, revision=options.revision)
     card = published_card(name)
     return Loaded(network_of(card)(found, card, network).eval(), "Mask2Former of transformers")
 
@@ -152,18 +161,6 @@ def _known(architecture: str | None) -> str | None:
     if architecture is not None and architecture not in PUBLISHED:
         raise ValueError(f"unknown architecture {architecture!r}: expected one of {', '.join(PUBLISHED)}")
     return architecture
-
-
-def _whole(kind: Any, path: Path, config: Any) -> Any:
-    """The library's network with all weights of the folder; left alone, the library fills what is absent with noise."""
-    try:
-        network, report = kind.from_pretrained(path, config=config, local_files_only=True, output_loading_info=True)
-    except (RuntimeError, OSError, SafetensorError) as error:
-        raise ValueError(f"the weights cannot be read: {' '.join(str(error).split())}") from None
-    if absent := sorted(name for name in report["missing_keys"] if not name.startswith(OWN)):
-        shown = ", ".join(absent[:5])
-        raise ValueError(f"expected weights for the whole network, {len(absent)} are missing: {shown}, …")
-    return network
 
 
 def matching(classes: int, queries: int, embed: int) -> str:

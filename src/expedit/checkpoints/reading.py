@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from ..models.card import Task
 from ..models.vit import Interpolation
 from .contents import Contents
 from .recognise import Network
@@ -23,6 +24,9 @@ class Options:
         image_size: (height, width) in pixels that its positions were made for.
         architecture: name of a Mask2Former's network.
         part: which weights, where a file has several, such as "model_ema".
+        revision: branch, tag or commit of a hub name.
+        task: what ``expedit.predict`` makes of a network of transformers.
+        size: pixels of its shorter side, or (height, width), where its task is features.
     """
 
     norm_eps: float | None = None
@@ -30,6 +34,9 @@ class Options:
     image_size: tuple[int, int] | None = None
     architecture: str | None = None
     part: str | None = None
+    revision: str | None = None
+    task: Task | None = None
+    size: int | tuple[int, int] | None = None
 
     def only(self, *known: str) -> dict[str, Any]:
         """Those that are given; ValueError for any but ``known`` ones."""
@@ -65,10 +72,3 @@ class FileReader(Protocol):
 
     def __call__(self, path: Path, contents: Contents, network: Network, options: Options) -> Loaded:
         """``path`` is that of ``contents``, which have ``network`` in them."""
-
-
-class FolderReader(Protocol):
-    """Makes a model of a folder that transformers wrote; ValueError where it does not fit."""
-
-    def __call__(self, path: Path, options: Options) -> Loaded:
-        """``path`` is the folder."""

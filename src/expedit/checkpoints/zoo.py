@@ -11,12 +11,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..models.card import generic_card
+from ..models.card import Task, generic_card
 from ..models.segmenter import Segmenter
 from ..models.vit import Interpolation
 from . import mask2former, safetensors_format, segmenter
 from .contents import opened
-from .reading import FileReader, FolderReader, Loaded, Options
+from .hub import HUB_NAME, load_pretrained, read_config, sentence
+from .reading import FileReader, Loaded, Options
 from .recognise import find
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -38,10 +39,8 @@ READERS: Mapping[str, FileReader] = {
 }
 """Readers of files by the family of network whose keys they have, see ``recognise.SIGNS``."""
 
-FOLDER_READERS: Mapping[str, FolderReader] = {
-    "config.json": mask2former.read_folder,
-}
-"""Readers of folders by a file in them: of those that transformers wrote."""
+FILE_ENDINGS = frozenset({".bin", ".ckpt", ".npz", ".onnx", ".pkl", ".pt", ".pth", ".safetensors"})
+"""How files of weights end, and no hub name."""
 
 
 def load(
@@ -52,21 +51,32 @@ def load(
     architecture: str | None = None,
     image_size: tuple[int, int] | None = None,
     part: str | None = None,
+    revision: str | None = None,
+    task: Task | None = None,
+    size: int | tuple[int, int] | None = None,
 ) -> nn.Module:
     """A trained model in evaluation mode.
 
     Args:
         source: a name out of ``SHIPPED``, or the path of a checkpoint, which is known by what is in it: a file of ours;
             an official Segmenter folder; a file with the keys of the original Segmenter, of the Expedit repository, of
-            mmsegmentation's Segmenter or of an official Mask2Former; a folder that transformers wrote.
+            mmsegmentation's Segmenter or of an official Mask2Former; a folder that transformers wrote. What is no path
+            may be ``owner/name``, which transformers fetches from its hub.
         norm_eps: epsilon of a Segmenter encoder's LayerNorms, instead of what the checkpoint says or stands for.
         pos_embed: how its positions are resized, "bicubic" or "bilinear", likewise.
         architecture: name of a Mask2Former's network; by default the published one with as many classes and queries.
         image_size: (height, width) in pixels that a Segmenter was made for; a square where the checkpoint does not say.
         part: which weights, where a file has several, such as "model_ema".
+        revision: branch, tag or commit of a hub name.
+        task: what ``predict`` shall make of a network of transformers. By default what its processor or its name says,
+            else the first of its family. A published Mask2Former for which neither ``task`` nor ``size`` is given
+            follows its official protocol instead of the library's.
+        size: for such a network whose task is features: pixels of the shorter side, or (height, width), in place of
+            what its processor says. The whole image is seen, without a crop, at multiples of the patch.
 
     Raises:
         FileNotFoundError: neither a name nor a file.
+        ImportError: a network of transformers without the library.
         ValueError: a name without weights, or a file that is not a checkpoint we read; the message says what it is.
 
     Example:
@@ -75,16 +85,16 @@ def load(
         >>> model.card.task, len(model.card.classes)
         ('semantic', 12)
     """
-    return read(source, Options(norm_eps, pos_embed, image_size, architecture, part)).model
+    options = Options(norm_eps, pos_embed, image_size, architecture, part, revision, task, size)
+    return read(source, options).model
 
 
 def read(source: str | Path, options: Options) -> Loaded:
     """What ``load`` returns, and what became of the checkpoint; see there."""
+    if is_library(source):
+        return read_library(source, options)
     path = _path(source)
     try:
-        for file, read_folder in FOLDER_READERS.items():
-            if (path / file).is_file():
-                return read_folder(path, options)
         weights = segmenter.weights_in(path) if path.is_dir() else path
         with opened(weights) as contents:
             if safetensors_format.is_ours(contents):
@@ -93,6 +103,26 @@ def read(source: str | Path, options: Options) -> Loaded:
             return READERS[network.family](weights, contents, network, options)
     except ValueError as error:
         raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+
+
+def is_library(source: str | Path) -> bool:
+    """Whether transformers reads it: a folder that it wrote, or what is no path and can be ``owner/name``."""
+    path = Path(source)
+    if path.exists():
+        return (path / "config.json").is_file()
+    return bool(HUB_NAME.fullmatch(str(source))) and path.suffix.lower() not in FILE_ENDINGS
+
+
+def read_library(source: str | Path, options: Options) -> Loaded:
+    """A published Mask2Former as ours, all others as the library has them, with the library's processor."""
+    with sentence(source):
+        asked = options.only("architecture", "revision", "task", "size").keys() & {"task", "size"}
+        if options.architecture and asked:
+            raise ValueError(f"architecture goes with our Mask2Former, {' and '.join(asked)} with the library's")
+        published = not asked and mask2former.is_published(read_config(source, options.revision))
+        if published or options.architecture:
+            return mask2former.read_library(source, options)
+        return Loaded(load_pretrained(source, options.revision, options.task, options.size), "network of transformers")
 
 
 def _path(source: str | Path) -> Path:

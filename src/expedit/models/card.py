@@ -10,9 +10,10 @@ from torch import nn
 
 from ..data.class_list import Color
 
-Task = Literal["semantic", "panoptic", "instance", "video"]
+Task = Literal["semantic", "panoptic", "instance", "video", "depth", "features"]
 Resampling = Literal["opencv", "pillow"]
-Output = Literal["pixels", "queries"]
+Output = Literal["pixels", "queries", "depth", "features"]
+Depth = Literal["metric", "inverse"]
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,12 @@ class Card:
         things: class indices that are things, where the task knows things and stuff.
         source: where the weights come from.
         multiple: images are padded with zeros, at the right and the bottom, to multiples of this many pixels.
-        output: what the model returns: class logits of every "pixels", or class and mask logits of its "queries".
+        output: what the model returns: class logits of every "pixels", class and mask logits of its "queries", "depth",
+            or "features" of its tokens.
         score_threshold: panoptic segments come from queries with a higher score.
         overlap_threshold: a query that owns a smaller share of its mask makes no panoptic segment.
         instances: most instances of an image, or tracks of a clip.
+        depth: what a depth says: "metric" is metres, "inverse" is larger the nearer, up to a scale and a shift.
     """
 
     task: Task
@@ -54,9 +57,10 @@ class Card:
     score_threshold: float = 0.8
     overlap_threshold: float = 0.8
     instances: int = 100
+    depth: Depth = "metric"
 
     def __post_init__(self) -> None:
-        for name, kind in (("task", Task), ("resampling", Resampling), ("output", Output)):
+        for name, kind in (("task", Task), ("resampling", Resampling), ("output", Output), ("depth", Depth)):
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name}: expected one of {get_args(kind)}, got {getattr(self, name)!r}")
         if len(self.palette) != len(self.classes):

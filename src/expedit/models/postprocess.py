@@ -1,7 +1,11 @@
-"""From queries to results as the official Mask2Former decides, one image at a time (docs/protocols.md, Mask2Former)."""
+"""From logits to results, one image at a time: of queries as the official Mask2Former decides, of pixels by argmax.
+
+docs/protocols.md, Mask2Former, has the rules.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,6 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Size = tuple[int, int]
+
+STRIP = 1 << 25
+"""Most logits that are resized to the image's own size at a time, so that memory does not grow with the photograph."""
 
 CHUNK = 1 << 26
 """Most mask values that are resized at a time, so that memory does not grow with queries times pixels."""
@@ -157,3 +164,34 @@ def masks_and_quality(mask_logits: Tensor, queries: Tensor, sizes: Sizes) -> tup
         masks.append(logits > 0)
         quality.append(mask_quality(logits))
     return torch.cat(masks), torch.cat(quality)
+
+
+def resized_argmax(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Argmax over the classes of bilinearly resized logits: ``(classes, h, w)`` -> ``(H, W)`` int32."""
+    if logits.shape[1:] == size:
+        return logits.argmax(0).int()
+    return torch.cat([strip.argmax(0).int() for strip in _resized_strips(logits, size)])
+
+
+def mean_argmax(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """Argmax of the mean softmax of bilinearly resized logits: several ``(classes, h, w)`` -> ``(H, W)`` int32."""
+    strips = zip(*(_resized_strips(logits, size) for logits in maps), strict=True)
+    return torch.cat([sum(strip.softmax(0) for strip in together).argmax(0).int() for together in strips])
+
+
+def _resized_strips(logits: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
+    """Rows of the resized logits from top to bottom, ``(classes, rows, W)`` each.
+
+    Logits of all classes at the size of a large photograph are never in memory at once.
+    """
+    classes, h, _ = logits.shape
+    height, width = size
+    place = ((torch.arange(height, device=logits.device) + 0.5) * (h / height) - 0.5).clamp(0, h - 1)
+    low = place.long()
+    far = (place - low)[:, None]
+    step = max(STRIP // (classes * width), 1)
+    for first in range(0, height, step):
+        rows = slice(first, first + step)
+        upper, lower = logits[:, low[rows]], logits[:, (low[rows] + 1).clamp(max=h - 1)]
+        strip = torch.lerp(upper, lower, far[rows].to(logits.dtype))
+        yield F.interpolate(strip[None], size=(strip.shape[1], width), mode="bilinear", align_corners=False)[0]
