@@ -123,6 +123,9 @@ def test_no_module_imports_itself_by_a_detour():
     while free := [module for module, needed in left.items() if not needed & left.keys()]:
         for module in free:
             del left[module]
+    while tops := [module for module in left if not any(module in needed for needed in left.values())]:
+        for module in tops:  # they import a circle and are in none
+            del left[module]
     assert not left, f"circles among {sorted(left)}"
 
 
