@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,10 +17,11 @@ SURE = 0.5
 
 @dataclass(frozen=True)
 class Result:
-    """``pictures`` by the end of their file's name; ``facts`` for the JSON beside them."""
+    """``pictures`` and ``arrays`` by the end of their file's name; ``facts`` for the JSON beside them."""
 
     pictures: dict[str, np.ndarray]
     facts: dict[str, Any]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def semantic(image: np.ndarray, prediction: Prediction, min_score: float) -> Result:
@@ -89,6 +90,32 @@ def instance(image: np.ndarray, prediction: Prediction, min_score: float) -> Res
     return Result({"overlay": draw.segments(image, drawn)}, {"instances": segments})
 
 
+def depth(image: np.ndarray, prediction: Prediction, min_score: float) -> Result:
+    """Depth in colours, the values themselves, and their range."""
+    import numpy as np
+
+    from .. import draw_values
+
+    values, kind = prediction.depth, prediction.depth_kind
+    assert values is not None
+    low, middle, high = (float(value) for value in np.percentile(values, (0, 50, 100)))
+    unit = "metres" if kind == "metric" else "inverse depth, up to a scale and a shift"
+    facts = {"depth": {"unit": unit, "least": low, "median": middle, "largest": high}}
+    return Result({"depth": draw_values.depth(values, kind)}, facts, {"depth": values})
+
+
+def features(image: np.ndarray, prediction: Prediction, min_score: float) -> Result:
+    """Three principal components as colours, and the features themselves."""
+    from .. import draw_values
+
+    values = prediction.features
+    assert values is not None
+    h, w, channels = values.shape
+    picture = draw_values.enlarged(draw_values.components(values))
+    facts = {"features": {"height": h, "width": w, "channels": channels}}
+    return Result({"features": picture}, facts, {"features": values})
+
+
 def _named(segment: Segment, prediction: Prediction) -> dict[str, Any]:
     return {
         "category": segment.category,
@@ -101,5 +128,7 @@ RESULTS: dict[str, Callable[[np.ndarray, Prediction, float], Result]] = {
     "semantic": semantic,
     "panoptic": panoptic,
     "instance": instance,
+    "depth": depth,
+    "features": features,
 }
 """By task: what becomes of an image ``(H, W, 3)`` uint8 RGB and its prediction."""
