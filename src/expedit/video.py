@@ -7,8 +7,9 @@ where they do become one.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch.nn import functional as F
 
 from .data.class_list import Color
 from .data.rle import Rle, decode, encode
-from .data.video_files import of_one_size, open_video
+from .data.video_files import of_one_size, open_video, reading
 from .models.card import Card, distinct_colors
 from .models.postprocess import Sizes, best_pairs, resized
 from .models.video_mask2former import FRAME_BATCH, FrameFeatures, VideoMask2Former, mask_logits
@@ -146,16 +147,16 @@ def track(
     if not isinstance(model, VideoMask2Former):
         raise ValueError(f"expected a model for videos, got {type(model).__name__}")
     step = _step(window, overlap)
-    sizes, features = clip_features(model, frames, frame_batch)
     held: deque[FrameFeatures] = deque(maxlen=window)
     tracklets: list[Tracklet] = []
     seen = fresh = 0
-    for frame in features:
-        held.append(frame)
-        seen, fresh = seen + 1, fresh + 1
-        progress(seen)
-        if len(held) == window and fresh >= (step if seen > window else window):
-            tracklets, fresh = linked(tracklets, decoded(model, held, sizes), seen - len(held)), 0
+    with clip_features(model, frames, frame_batch) as (sizes, features):
+        for frame in features:
+            held.append(frame)
+            seen, fresh = seen + 1, fresh + 1
+            progress(seen)
+            if len(held) == window and fresh >= (step if seen > window else window):
+                tracklets, fresh = linked(tracklets, decoded(model, held, sizes), seen - len(held)), 0
     if fresh:
         tracklets = linked(tracklets, decoded(model, held, sizes), seen - len(held))
     tracklets.sort(key=lambda tracklet: -tracklet.score)
@@ -178,43 +179,47 @@ def _step(window: int | None, overlap: int | None) -> int:
     return window - overlap
 
 
+@contextmanager
 def clip_features(
     model: VideoMask2Former, frames: Iterable[Frame], frame_batch: int
-) -> tuple[Sizes, Iterator[FrameFeatures]]:
-    """The sizes of a clip's frames, taken from the first, and what the queries see of every frame."""
+) -> Iterator[tuple[Sizes, Iterator[FrameFeatures]]]:
+    """The sizes of a clip's frames, those of the first, and what the queries see of every frame.
+
+    Frames are decoded in a thread while the model works on those before; it and the video are closed with the block.
+    """
     if frame_batch < 1:
         raise ValueError(f"frame_batch: expected at least 1 frame, got {frame_batch}")
-    card = model.card
-    pictures = of_one_size(_pictures(frames))
-    first = next(pictures, None)
-    if first is None:
-        raise ValueError("expected a clip with at least one frame, got none")
-    h, w = prepared(first, card)[0].shape[2:]
-    pad = -h % card.multiple, -w % card.multiple
-    pictures = chain((first,), pictures)
-    weight = next(model.parameters())
+    with closing(of_one_size(_pictures(frames))) as pictures, ThreadPoolExecutor(1) as reader:
+        first = next(pictures, None)
+        if first is None:
+            raise ValueError("expected a clip with at least one frame, got none")
+        card = model.card
+        h, w = prepared(first, card)[0].shape[2:]
+        pad = -h % card.multiple, -w % card.multiple
+        rest = chain((first,), pictures)
+        weight = next(model.parameters())
 
-    def some() -> list[Tensor]:
-        return [prepared(picture, card)[0] for picture in islice(pictures, frame_batch)]
+        def some() -> list[Tensor]:
+            return [prepared(picture, card)[0] for picture in islice(rest, frame_batch)]
 
-    def run() -> Iterator[FrameFeatures]:
-        with ThreadPoolExecutor(1) as reader:  # frames are decoded while the model works on those before
+        def run() -> Iterator[FrameFeatures]:
             coming = reader.submit(some)
             while views := coming.result():
                 coming = reader.submit(some)
                 pixels = F.pad(torch.cat(views), (0, pad[1], 0, pad[0]))
                 yield from model.features(pixels.to(weight.device, weight.dtype))
 
-    return Sizes((h + pad[0], w + pad[1]), (h, w), (first.shape[0], first.shape[1])), run()
+        yield Sizes((h + pad[0], w + pad[1]), (h, w), (first.shape[0], first.shape[1])), run()
 
 
-def _pictures(frames: Iterable[Frame]) -> Iterator[tuple[str, np.ndarray]]:
-    for index, frame in enumerate(frames):
-        name = f"frame {index}"
-        try:
-            yield name, pixels_of(frame)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+def _pictures(frames: Iterable[Frame]) -> Generator[tuple[str, np.ndarray], None, None]:
+    with reading(frames) as opened:
+        for index, frame in enumerate(opened):
+            name = f"frame {index}"
+            try:
+                yield name, pixels_of(frame)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 import struct
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from expedit.data.video_files import _encoder, open_video, video_writer
+from expedit.data.video_files import _encoder, open_video, reading, video_writer
 from expedit.video import track
 from small_video import clip, small_model, write_clip
 
@@ -138,3 +139,42 @@ def test_broken_folders_are_refused_or_mended(tmp_path):
     (folder / "00000.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"00000\.png"):
         list(open_video(folder, "repeat"))
+
+
+@pytest.mark.parametrize("what", ["broken", "size", "abandoned", "huge", "all"])
+def test_no_video_is_left_open(what, tmp_path, monkeypatch):
+    """Nor left to the garbage collector: the error that is kept holds every frame of the reading code."""
+    opened, real = [], cv2.VideoCapture
+
+    class Counted:
+        def __init__(self, *args):
+            self.capture = real(*args)
+            opened.append(self)
+
+        def __getattr__(self, name):
+            return getattr(self.capture, name)
+
+        def read(self):
+            good, frame = self.capture.read()
+            if what == "size" and self.frames == 2:
+                frame = frame[:-2]
+            self.frames += 1
+            return good and not (what == "broken" and self.frames == 3), frame
+
+        frames = 0
+
+    film = write_clip(tmp_path / "film.mp4", clip(frames=8))
+    monkeypatch.setattr("cv2.VideoCapture", Counted)
+    if what == "huge":
+        monkeypatch.setattr("expedit.data.video_files.too_many_pixels", lambda pixels: "too many")
+    kept = []
+    try:
+        with reading(open_video(film)) as frames:
+            for index, _ in enumerate(frames):
+                if what == "abandoned" and index == 3:
+                    raise KeyError
+    except (ValueError, KeyError) as error:
+        kept.append(error)
+    assert len(kept) == (what != "all")
+    assert opened
+    assert not any(one.capture.isOpened() for one in opened)

@@ -6,8 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
+from .interrupts import interruptible
 from .options import remark
 
 VERBS: dict[str, str] = {
@@ -24,7 +26,10 @@ VERBS: dict[str, str] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb. Exit status: 0 done, 2 the input or the machine does not allow it, 130 interrupted."""
+    """Run one verb.
+
+    Exit status: 0 done, 2 the input or the machine does not allow it, 130 or 143 ended by Ctrl-C or by SIGTERM.
+    """
     argv = [*(sys.argv[1:] if argv is None else argv)]  # the verb "list" hides the built-in here
     verb = argv[0] if argv and argv[0] in VERBS else None
     parser = argparse.ArgumentParser(prog="expedit", description="Fast dense prediction without any training.")
@@ -43,7 +48,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.verb is None:
         parser.print_help()
         return 2
-    return _run(args)
+    return _interruptible(args)
+
+
+def _interruptible(args: argparse.Namespace) -> int:
+    """The verb, which ends soon after a signal."""
+
+    def complain() -> None:
+        print(f"expedit {args.verb}: interrupted", file=sys.stderr, flush=True)
+
+    with interruptible(complain) as signalled:
+        status = None
+        with suppress(KeyboardInterrupt):
+            status = _run(args)
+        if signalled() or status is None:
+            complain()
+        return signalled() or (130 if status is None else status)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -63,9 +83,6 @@ def _run(args: argparse.Namespace) -> int:
         told = str(error).splitlines()[0]
         print(f"expedit {args.verb}: out of memory; try a smaller batch or image ({told})", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"expedit {args.verb}: interrupted", file=sys.stderr)
-        return 130
 
 
 def _sentence(error: Exception) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,10 @@ CERTAIN = 0.95
 FOLDER_RATE = 24.0
 """Frames per second where nothing tells."""
 
+T = TypeVar("T")
+Frames = Generator[tuple[str, np.ndarray | ValueError], None, None]
+"""Name of every frame, and the frame or what is wrong with it."""
+
 Broken = Literal["refuse", "repeat"]
 """What to do with a frame that cannot be decoded: refuse the video, or show the frame before it once more."""
 
@@ -55,8 +59,7 @@ class VideoFile:
     def __iter__(self) -> Iterator[np.ndarray]:
         return _mended(self._decoded(), self.broken)
 
-    def _decoded(self) -> Iterator[tuple[str, np.ndarray | ValueError]]:
-        """Name of every frame, and the frame or what is wrong with it."""
+    def _decoded(self) -> Frames:
         import cv2
 
         capture, index, stated = _opened(self.path), 0, self.stated or 0
@@ -128,9 +131,11 @@ def _opened(path: Path) -> Any:
             raise ValueError(f"{path}: expected a video, got a list of other files")
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
+        capture.release()
         raise ValueError(f"{path}: expected a video file ({' '.join(VIDEO_ENDINGS)}), but it cannot be opened as one")
     width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
     if problem := too_many_pixels(int(width * height)):
+        capture.release()
         raise ValueError(f"{path}: {problem}")
     return capture
 
@@ -142,33 +147,49 @@ def _picture(path: Path) -> np.ndarray | ValueError:
         return error
 
 
-def _mended(frames: Iterable[tuple[str, np.ndarray | ValueError]], broken: Broken) -> Iterator[np.ndarray]:
+def _mended(frames: Frames, broken: Broken) -> Iterator[np.ndarray]:
     """Frames of one size; those that came as errors are raised or replaced by the frame before."""
 
-    def whole() -> Iterator[tuple[str, np.ndarray]]:
+    def whole() -> Generator[tuple[str, np.ndarray], None, None]:
         last: np.ndarray | None = None
-        for name, frame in frames:
-            if isinstance(frame, ValueError):
-                if broken == "refuse" or last is None:
-                    raise frame
-                frame = last
-            last = frame
-            yield name, frame
+        with closing(frames):
+            for name, frame in frames:
+                if isinstance(frame, ValueError):
+                    if broken == "refuse" or last is None:
+                        raise frame
+                    frame = last
+                last = frame
+                yield name, frame
 
     return of_one_size(whole())
 
 
-def of_one_size(frames: Iterable[tuple[str, np.ndarray]]) -> Iterator[np.ndarray]:
-    """The frames, as long as they have the size of the first; ValueError names the one that has not."""
+def of_one_size(frames: Generator[tuple[str, np.ndarray], None, None]) -> Generator[np.ndarray, None, None]:
+    """The frames, as long as they have the size of the first; ValueError names the one that has not.
+
+    ``frames`` is closed with what is returned, or before an error leaves here.
+    """
     first: tuple[str, tuple[int, ...]] | None = None
-    for name, frame in frames:
-        first = first or (name, frame.shape[:2])
-        if frame.shape[:2] != first[1]:
-            raise ValueError(
-                f"{name}: expected {first[1]} pixels (height, width) like {first[0]}, got {frame.shape[:2]}; all "
-                "frames of a video must have one size"
-            )
-        yield frame
+    with closing(frames):
+        for name, frame in frames:
+            first = first or (name, frame.shape[:2])
+            if frame.shape[:2] != first[1]:
+                raise ValueError(
+                    f"{name}: expected {first[1]} pixels (height, width) like {first[0]}, got {frame.shape[:2]}; all "
+                    "frames of a video must have one size"
+                )
+            yield frame
+
+
+@contextmanager
+def reading(frames: Iterable[T]) -> Iterator[Iterator[T]]:
+    """An iterator over ``frames``, closed at the end of the block if it was opened here, as those of videos are."""
+    iterator = iter(frames)
+    try:
+        yield iterator
+    finally:
+        if iterator is not frames and isinstance(iterator, Generator):
+            iterator.close()
 
 
 @contextmanager
