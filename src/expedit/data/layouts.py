@@ -14,6 +14,7 @@ from .ade20k_panoptic import find_prepared, open_ade20k_instance, open_ade20k_pa
 from .cityscapes import find_cityscapes, open_cityscapes
 from .class_list import Color
 from .coco import find_coco, open_coco_instance, open_coco_panoptic
+from .depth import find_kitti_depth, find_nyu_depth, open_kitti_depth, open_nyu_depth
 from .folder import find_folder, has_class_list, open_folder
 from .pascal_context import find_pascal_context, open_pascal_context, open_pascal_context_59
 from .samples import SemanticData
@@ -69,6 +70,8 @@ _INSTANCE = "annotations/instances_val2017.json and val2017"
 _CONTEXT = "VOCdevkit/VOC2010/JPEGImages and SegmentationClassContext, or trainval_merged.json"
 _PREPARED = "ADEChallengeData2016 and what `expedit prepare ade20k-{} PATH` writes into it"
 _CLIPS = "valid.json or valid/instances.json, and valid/JPEGImages"
+_NYU = "official_splits/test, nyu2_test, or image_N.png and depth_N.png"
+_KITTI = "val_selection_cropped, or raw drives and val/DRIVE/proj_depth/groundtruth"
 
 # fmt: off
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (
@@ -88,6 +91,8 @@ LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (
            open_ade20k_instance, partial(find_prepared, task="instance")),
     Layout("youtubevis-2019", "video", _CLIPS, open_youtubevis, find_youtubevis),
     Layout("youtubevis-2021", "video", _CLIPS, open_youtubevis, None),
+    Layout("nyu-depth", "depth", _NYU, open_nyu_depth, find_nyu_depth),
+    Layout("kitti-depth", "depth", _KITTI, open_kitti_depth, find_kitti_depth),
 )}
 """In the order in which a path is tried."""
 # fmt: on
@@ -117,7 +122,7 @@ def open_dataset(data: str | Path, split: str = "val", task: str = "semantic", *
     Args:
         data: "toy", ``NAME:PATH`` with a name in `LAYOUTS`, or a path, whose layout tells which data set it is.
         split: "train" or "val".
-        task: what it is wanted for: "semantic", "panoptic", "instance" or "video".
+        task: what it is wanted for: "semantic", "panoptic", "instance", "video" or "depth".
         settings: of the data set, see `open_folder` and `toy.Toy`.
 
     Raises:

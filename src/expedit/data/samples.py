@@ -46,6 +46,21 @@ class SemanticData(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
+@dataclass(frozen=True)
+class DepthSample:
+    """One picture with its depth.
+
+    Attributes:
+        name: unique within the data set and safe as a file name.
+        image: ``(H, W, 3)`` uint8, RGB.
+        depth: ``(H, W)`` float32 metres, 0 where it is not known.
+    """
+
+    name: str
+    image: np.ndarray
+    depth: np.ndarray
+
+
 class SegmentLike(Protocol):
     """What counts as a segment of a prediction: its value in the map of ids, and its class index."""
 
