@@ -1,5 +1,6 @@
 import json
 import pickle
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -78,6 +79,40 @@ def test_a_list_with_two_columns_pairs_any_files(tmp_path):
     assert np.array_equal(data[0].image, Y)
     tabbed = {"val.txt": "my pics/x.jpg\ttruth/x.png\n", "my pics/x.jpg": X, "truth/x.png": LABEL}
     assert open_folder(write(tmp_path / "b", tabbed), classes=[*"abcd"])[0].name == "x"
+
+
+BLANKS = ["WhatsApp Image 2021", "IMG 0001", "no_blank", normalize("NFD", "é à")]
+
+
+@pytest.mark.parametrize("ending", ["", ".jpg"])
+def test_names_in_lists_may_have_blanks(tmp_path, ending):
+    files = {f"images/val/{name}.jpg": X for name in BLANKS} | {f"labels/val/{name}.png": LABEL for name in BLANKS}
+    lines = [normalize("NFC", name) + ending for name in BLANKS]
+    root = write(tmp_path, {**files, "val.txt": "\n".join(lines)})
+    assert [pair.image for pair in open_folder(root, classes=[*"abcd"]).pairs] == [
+        f"images/val/{name}.jpg" for name in BLANKS
+    ]
+    write(tmp_path, {"val.txt": "\n".join([*lines, "IMG 0002"])})
+    with pytest.raises(FileNotFoundError, match=r"images/val/IMG 0002\.jpg: no such image, though val\.txt lists it"):
+        open_folder(root, classes=[*"abcd"])
+
+
+@pytest.mark.parametrize("separator", [" ", "\t", "   "])
+def test_pairs_in_lists_may_have_blanks(tmp_path, separator):
+    files = {f"my pics/{name}.jpg": X for name in BLANKS} | {f"the truth/{name}.png": LABEL for name in BLANKS}
+    lines = [f"my pics/{name}.jpg{separator}the truth/{name}.png" for name in BLANKS]
+    data = open_folder(write(tmp_path, {**files, "val.txt": "\n".join(lines)}), classes=[*"abcd"])
+    assert [(pair.image, pair.label.path) for pair in data.pairs] == [
+        (f"my pics/{name}.jpg", f"the truth/{name}.png") for name in BLANKS
+    ]
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize("place", ["folder", "own.zip"])
+def test_composed_and_decomposed_names_are_pairs(tmp_path, forms, place):
+    image, label = (normalize(form, "müde é") for form in forms)
+    root = write(tmp_path / place, {f"images/{image}.jpg": X, f"labels/{label}.png": LABEL})
+    assert len(open_folder(root, classes=[*"abcd"])) == 1
 
 
 @pytest.mark.parametrize("line", ["y", "y.png"])

@@ -113,7 +113,8 @@ def test_a_folder_with_one_side_only(tmp_path):
     assert "gtFine/val/bonn/b_1_gtFine_labelIds.png" in report.problem
 
 
-PANOPTIC = {"images": [{"id": 7, "file_name": "a.jpg", "height": 3, "width": 4}], "categories": []}
+PERSON = [{"id": 1, "name": "person"}]
+PANOPTIC = {"images": [{"id": 7, "file_name": "a.jpg", "height": 3, "width": 4}], "categories": PERSON}
 SEGMENT = {"id": 1, "category_id": 1, "area": 12, "iscrowd": 0}
 COCO = {
     "annotations/panoptic_val2017.json": {
@@ -178,7 +179,7 @@ def test_prepared_ade20k(tmp_path):
     root = write(tmp_path, ADE)
     assert [report.name for report in inspect(root)] == ["ade20k"]
     pictures = [{"id": "a", "file_name": "a.jpg", "height": 3, "width": 4}]
-    truth = {"images": pictures, "categories": [], "annotations": []}
+    truth = {"images": pictures, "categories": [{"id": 7, "name": "bed "}], "annotations": []}
     write(root / "ADEChallengeData2016", {"ade20k_instance_val.json": truth})
     assert [(report.name, report.problem) for report in inspect(root)] == [("ade20k", None), ("ade20k-instance", None)]
 

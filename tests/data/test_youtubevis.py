@@ -89,21 +89,33 @@ def test_frames_that_do_not_fit_are_named(tmp_path):
     assert len(open_youtubevis(tmp_path)[0].frames[0]) == 8
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda c: c["annotations"][0].update(segmentations=[None]), "video 2: expected 3 segmentations per track"),
-        (lambda c: c["annotations"][0].update(category_id=99), "a track of video 2: category 99 is none of the 40"),
-        (lambda c: c["videos"][0].update(file_names=[]), "video 2: expected at least one frame"),
-        (lambda c: c["videos"][0].pop("width"), "not as YouTubeVIS annotations are"),
-        (lambda c: c.pop("videos"), "expected a list of objects 'videos'"),
-    ],
-)
-def test_damaged_annotations_are_named(tmp_path, change, message):
-    content, _ = tree(tmp_path)
-    change(content)
+DAMAGE = {
+    "annotation 1 of video 2: expected 3 segmentations per track": ("annotations", {"segmentations": [None]}),
+    "annotation 1 of video 2: expected 3 areas per track": ("annotations", {"areas": [1, None]}),
+    "annotation 1 of video 2: expected polygons or run lengths": ("annotations", {"segmentations": [7, None, None]}),
+    "1 of 1 annotations have a category that the file does not list": ("annotations", {"category_id": 99}),
+    r"1 of 1 annotations belong to no video .* \(video_id is a word": ("annotations", {"video_id": "2"}),
+    "video 2: expected file_names of at least one frame": ("videos", {"file_names": []}),
+    "video 2: expected as many file_names as its length says, 7, got 3": ("videos", {"length": 7}),
+    "video 2: expected its height and width in pixels": ("videos", {"width": None}),
+    "expected videos with an id of their own": ("videos", {"id": None}),
+    "expected category .* to have a name": ("categories", {"name": 3}),
+}
+
+
+@pytest.mark.parametrize("message", DAMAGE)
+def test_damaged_annotations_are_named(tmp_path, message):
+    (key, change), (content, _) = DAMAGE[message], tree(tmp_path)
+    content[key][0].update(change)
     (tmp_path / "valid.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=rf"valid\.json: {message}"):
+        open_youtubevis(tmp_path)
+
+
+def test_a_file_without_videos_is_named(tmp_path):
+    tree(tmp_path)
+    (tmp_path / "valid.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"valid\.json: expected a list of objects 'videos'"):
         open_youtubevis(tmp_path)
 
 

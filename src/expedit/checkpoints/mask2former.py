@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from ..data import ade20k_panoptic, coco, youtubevis
+from ..data.annotations import Categories
 from ..data.class_list import Color
-from ..data.coco_files import Categories
 from ..models.card import Card, Task, distinct_colors
 from ..models.detectron2 import IGNORED, OWN, modern
 from ..models.mask2former import Architecture, Mask2Former, transformers

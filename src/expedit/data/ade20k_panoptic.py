@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .ade20k import SPLITS, ade20k_base, find_ade20k
+from .annotations import Categories
 from .class_list import shipped_class_list
-from .coco_files import Categories, InstanceFiles, PanopticFiles, open_instance, open_panoptic
+from .coco_files import InstanceFiles, PanopticFiles, open_instance, open_panoptic
 from .pairs import split_name
 from .storage import Tree
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from .ade20k import SPLITS, ade20k_base
 from .ade20k_panoptic import THINGS, instance_categories, panoptic_categories
-from .coco_files import Categories, Json
+from .annotations import Categories, Json
 from .decode import decode_indices, decode_rgb, image_size
 from .pairs import check_size
 from .png_ids import ids_to_png

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .annotations import Categories
 from .class_list import shipped_class_list
-from .coco_files import Categories, InstanceFiles, PanopticFiles, open_instance, open_panoptic
+from .coco_files import InstanceFiles, PanopticFiles, open_instance, open_panoptic
 from .pairs import split_name
 from .storage import Tree
 

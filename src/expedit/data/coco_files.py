@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from .annotations import (
+    Categories,
+    Id,
+    Json,
+    by_id,
+    categories_of,
+    check_sizes,
+    checked_object,
+    first_of,
+    grouped,
+    id_of,
+    missing_files,
+    read_json,
+)
 from .class_list import Color
 from .decode import decode_image, decode_rgb, most_bytes
 from .pairs import check_size, sample_names
 from .png_ids import MAX_ID, ids_from_png
 from .samples import InstanceSample, PanopticSample, TrueInstance, TrueSegment
 from .storage import Tree
-
-JSON_LIMIT = 1 << 31
-"""Largest annotation file that is read, in bytes; COCO's training split has half a gigabyte."""
-
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Categories:
-    """``names[i]``, ``palette[i]`` (RGB, 0..255) and ``ids[i]`` (as in the files) of class i; ``things``: indices."""
-
-    names: tuple[str, ...]
-    palette: tuple[Color, ...]
-    ids: tuple[int, ...]
-    things: tuple[int, ...]
-
-    def index(self, category: Any, where: str) -> int:
-        """Class index of a category id; ValueError, with the file's name, for an unknown one."""
-        if category not in self.ids:
-            raise ValueError(f"{where}: category {category!r} is none of the {len(self.ids)} of this data set")
-        return self.ids.index(category)
 
 
 @dataclass(frozen=True)
@@ -52,13 +44,23 @@ class Record:
 
 @dataclass(frozen=True, eq=False)
 class CocoFiles:
-    """What panoptic and instance data share. ``truth``: content of the annotation file, as evaluation takes it."""
+    """What panoptic and instance data share.
+
+    Attributes:
+        tree: where everything lies.
+        categories: what the classes are.
+        file: the annotation file, for messages.
+        truth: its content as evaluation takes it, without what cannot be used.
+        records: its images, in the order of the file.
+        remarks: what was left out.
+    """
 
     tree: Tree
     categories: Categories
     file: str
     truth: Json
     records: tuple[Record, ...]
+    remarks: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.records)
@@ -72,6 +74,10 @@ class CocoFiles:
     def palette(self) -> tuple[Color, ...]:
         """RGB, 0..255, by class index."""
         return self.categories.palette
+
+    def photograph(self, index: int) -> str:
+        """Path of image ``index`` in the tree."""
+        return self.records[index].image
 
     def image(self, index: int) -> np.ndarray:
         """Image ``index`` as ``(H, W, 3)`` uint8 RGB, of the size that the annotation file states."""
@@ -98,30 +104,17 @@ class PanopticFiles(CocoFiles):
 
         Raises:
             IndexError: past the end.
-            FileNotFoundError, ValueError: a file is missing, damaged, of another size than its partner, or does not
-                hold what the annotation file says; the message names the file.
+            FileNotFoundError, ValueError: a file is missing, damaged, or of another size than its partner; the message
+                names the file.
         """
         record = self.records[index]
         image = self.image(index)
         [annotation] = record.annotations
-        path = posixpath.join(self.folder, str(annotation.get("file_name")))
+        path = posixpath.join(self.folder, annotation["file_name"])
         name = self.tree.where(path)
         ids = ids_from_png(decode_rgb(self.tree.read(path), name))
         check_size(name, ids.shape, (image.shape[0], image.shape[1]))
-        segments = tuple(self._segment(info, name) for info in annotation["segments_info"])
-        return PanopticSample(record.name, record.entry["id"], image, ids, segments)
-
-    def _segment(self, info: Json, name: str) -> TrueSegment:
-        try:
-            category, id_, area = info["category_id"], int(info["id"]), int(info["area"])
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"{self.file}: a segment of {name} needs id, category_id and area ({error})") from None
-        if not 1 <= id_ <= MAX_ID or area < 1:
-            raise ValueError(
-                f"{self.file}: expected segments of {name} with an id in 1..{MAX_ID} and an area of at least 1 pixel, "
-                f"got id {id_} and area {area}"
-            )
-        return TrueSegment(id_, self.categories.index(category, name), area, bool(info.get("iscrowd", 0)))
+        return PanopticSample(record.name, record.entry["id"], image, ids, segments_of(annotation, self.categories))
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,113 +123,119 @@ class InstanceFiles(CocoFiles):
 
     def __getitem__(self, index: int) -> InstanceSample:
         """Decode picture ``index``; the masks stay run lengths. Errors as for panoptic data."""
-        record = self.records[index]
-        where = f"{self.file}, image {record.entry['id']}"
+        record, places = self.records[index], self.categories.places
         instances = tuple(
-            TrueInstance(
-                self.categories.index(item.get("category_id"), where),
-                item.get("segmentation"),
-                bool(item.get("iscrowd", 0)),
-            )
+            TrueInstance(places[item["category_id"]], item["segmentation"], bool(item.get("iscrowd", 0)))
             for item in record.annotations
         )
         return InstanceSample(record.name, record.entry["id"], self.image(index), instances)
 
 
-def read_json(tree: Tree, name: str, lists: Sequence[str]) -> Json:
-    """An annotation file that holds the named lists of objects.
+def open_panoptic(
+    root: Path, official: Categories, jsons: Sequence[str], pngs: Sequence[str], images: Sequence[str]
+) -> PanopticFiles:
+    """A panoptic data set under ``root``; of the places for the JSON, the PNGs and the images the first that exist.
+
+    Its classes are the ``official`` ones, or those of the file where it has others.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not JSON, or a list is missing; the message names the file.
+        FileNotFoundError: the annotation file, the PNGs or the images are not there.
+        ValueError: an annotation file that is none, or contradicts itself.
     """
-    where = tree.where(name)
-    try:
-        content: Json = json.loads(tree.read(name, JSON_LIMIT))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{where}: expected an annotation file in JSON ({error})") from None
-    for key in lists:
-        listed = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
-            raise ValueError(f"{where}: expected a list of objects {key!r} (the file needs {', '.join(lists)})")
-    return content
+    tree = Tree(root)
+    file = first_of(tree, jsons)
+    truth, where = read_json(tree, file, ("images", "annotations", "categories")), tree.where(file)
+    categories = categories_of(truth["categories"], where, official)
+    owners = by_id(truth["images"], where, "images")
+    check_sizes({id_: image for id_, image in owners.items() if image.keys() & {"height", "width"}}, where)
+    listed, remarks = grouped(
+        truth["annotations"], "image_id", owners, where, partial(_checked_segments, categories=categories)
+    )
+    for id_, several in listed.items():
+        if len(several) > 1:
+            raise ValueError(f"{where}: expected one annotation for image {id_!r}, got {len(several)}")
+    labelled = {id_: owners[id_] for id_ in owners if id_ in listed}
+    records, missing = _records(tree, where, labelled, listed, images)
+    if not records:
+        raise ValueError(f"{where}: expected images with annotations, got none")
+    folder = _png_folder(tree, pngs, records[0].annotations[0]["file_name"])
+    missing += missing_files(tree, [posixpath.join(folder, record.annotations[0]["file_name"]) for record in records])
+    truth |= {"annotations": [record.annotations[0] for record in records]}
+    return PanopticFiles(tree, categories, where, truth, records, (*tree.remarks, *remarks, *missing), folder)
 
 
-def first_of(tree: Tree, choices: Sequence[str]) -> str:
-    """The first of these files that exists; FileNotFoundError names the first and says which others would do."""
-    for name in choices:
-        if tree.exists(name):
-            return name
-    others = f" (or {', '.join(choices[1:])})" if choices[1:] else ""
-    raise FileNotFoundError(f"{tree.where(choices[0])}: no such file{others}")
+def open_instance(root: Path, official: Categories, jsons: Sequence[str], images: Sequence[str]) -> InstanceFiles:
+    """An instance data set under ``root``; places, classes and errors as for `open_panoptic`."""
+    tree = Tree(root)
+    file = first_of(tree, jsons)
+    truth, where = read_json(tree, file, ("images", "annotations", "categories")), tree.where(file)
+    categories = categories_of(truth["categories"], where, official)
+    owners = by_id(truth["images"], where, "images")
+    check_sizes(owners, where)
+    check = partial(checked_object, places=categories.places)
+    listed, remarks = grouped(truth["annotations"], "image_id", owners, where, check)
+    records, missing = _records(tree, where, owners, listed, images)
+    described = [{"id": id_, "name": name} for id_, name in zip(categories.ids, categories.names, strict=True)]
+    truth |= {"annotations": [item for one in listed.values() for item in one], "categories": described}
+    return InstanceFiles(tree, categories, where, truth, records, (*tree.remarks, *remarks, *missing))
 
 
-def records_of(tree: Tree, file: str, truth: Mapping[str, Any], folders: Sequence[str], single: bool) -> list[Record]:
-    """Every image of ``truth`` with its annotations, in the order of the file.
+def segments_of(annotation: Json, categories: Categories) -> tuple[TrueSegment, ...]:
+    """The segments of one image; ValueError where one is not as it should be."""
+    segments = []
+    for info in annotation["segments_info"]:
+        try:
+            category, id_, area = info["category_id"], int(info["id"]), int(info["area"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"a segment needs id, category_id and area ({error})") from None
+        if not 1 <= id_ <= MAX_ID or area < 1:
+            raise ValueError(
+                f"expected segments with an id in 1..{MAX_ID} and an area of at least 1 pixel, got id {id_} and area "
+                f"{area}"
+            )
+        if id_of(category) not in categories.places:
+            raise ValueError(f"the category {category!r:.60} of segment {id_} is none that the file lists")
+        segments.append(TrueSegment(id_, categories.places[id_of(category)], area, bool(info.get("iscrowd", 0))))
+    if len({segment.id for segment in segments}) != len(segments):
+        raise ValueError("expected segments with an id of their own, got one twice")
+    return tuple(segments)
 
-    Args:
-        tree: where the images lie.
-        file: name of the annotation file, for messages.
-        truth: its content.
-        folders: where images may lie, the first that has the first image is taken.
-        single: panoptic files have exactly one annotation per image, and images without one are left out.
-    """
-    listed: dict[Any, list[Json]] = {}
-    for item in truth["annotations"]:
-        listed.setdefault(_image_id(item, "image_id", file), []).append(item)
-    entries = [entry for entry in truth["images"] if not single or _image_id(entry, "id", file) in listed]
-    if not entries:
-        raise ValueError(f"{file}: expected images, got none")
-    files = [str(entry.get("file_name")) for entry in entries]
-    found = [folder for folder in folders if tree.exists(posixpath.join(folder, files[0]))]
+
+def _checked_segments(annotation: Json, owner: Json, categories: Categories) -> Json:
+    if not isinstance(annotation.get("segments_info"), list) or not isinstance(annotation.get("file_name"), str):
+        raise ValueError("expected a file_name and segments_info")
+    segments_of(annotation, categories)
+    return annotation
+
+
+def _records(
+    tree: Tree, where: str, owners: Mapping[Id, Json], listed: Mapping[Id, Sequence[Json]], folders: Sequence[str]
+) -> tuple[tuple[Record, ...], tuple[str, ...]]:
+    """The images in the order of the file, and a remark on those whose files are not there."""
+    for id_, entry in owners.items():
+        if not isinstance(entry.get("file_name"), str) or not entry["file_name"]:
+            raise ValueError(f"{where}: image {id_!r}: expected a file_name, got {entry.get('file_name')!r:.60}")
+    files = [entry["file_name"] for entry in owners.values()]
+    found = [folder for folder in folders if files and tree.exists(posixpath.join(folder, files[0]))]
     folder = found[0] if found else folders[0]
-    names = sample_names([posixpath.splitext(name)[0] for name in files])
-    records = []
-    for name, path, entry in zip(names, files, entries, strict=True):
-        annotations = tuple(listed.get(_image_id(entry, "id", file), ()))
-        if single and (len(annotations) != 1 or not isinstance(annotations[0].get("segments_info"), list)):
-            raise ValueError(f"{file}: expected one annotation with segments_info for image {entry['id']}")
-        records.append(Record(name, posixpath.join(folder, path), entry, annotations))
-    return records
+    names = sample_names([posixpath.splitext(file)[0] for file in files])
+    records = tuple(
+        Record(name, posixpath.join(folder, file), entry, tuple(listed.get(id_, ())))
+        for name, file, (id_, entry) in zip(names, files, owners.items(), strict=True)
+    )
+    return records, missing_files(tree, [record.image for record in records])
 
 
-def open_panoptic(
-    root: Path, categories: Categories, jsons: Sequence[str], pngs: Sequence[str], images: Sequence[str]
-) -> PanopticFiles:
-    """A panoptic data set under ``root``; of the places for the JSON, the PNGs and the images the first that exist."""
-    tree = Tree(root)
-    file = first_of(tree, jsons)
-    truth = read_json(tree, file, ("images", "annotations", "categories"))
-    where = tree.where(file)
-    records = records_of(tree, where, truth, images, single=True)
-    first = str(records[0].annotations[0].get("file_name"))
-    folder = posixpath.dirname(_first_png(tree, pngs, first))
-    return PanopticFiles(tree, categories, where, truth, tuple(records), folder)
-
-
-def open_instance(root: Path, categories: Categories, jsons: Sequence[str], images: Sequence[str]) -> InstanceFiles:
-    """An instance data set under ``root``; of the places for the JSON and the images the first that exist."""
-    tree = Tree(root)
-    file = first_of(tree, jsons)
-    truth = read_json(tree, file, ("images", "annotations", "categories"))
-    where = tree.where(file)
-    return InstanceFiles(tree, categories, where, truth, tuple(records_of(tree, where, truth, images, single=False)))
-
-
-def _first_png(tree: Tree, folders: Sequence[str], name: str) -> str:
-    """Where the PNG of that name lies; COCO ships the folder as an archive within an archive."""
-    choices = [posixpath.join(folder, name) for folder in folders]
+def _png_folder(tree: Tree, folders: Sequence[str], name: str) -> str:
+    """The folder with the PNG of that name; COCO ships it as an archive within an archive."""
     for folder in folders:
-        if "/" in folder and tree.exists(f"{folder}.zip") and not any(tree.exists(choice) for choice in choices):
+        if tree.exists(posixpath.join(folder, name)):
+            return folder
+    for folder in folders:
+        if "/" in folder and tree.exists(f"{folder}.zip"):
             raise FileNotFoundError(
                 f"{tree.where(f'{folder}.zip')}: put this archive directly into {tree.root}, where it is read without "
                 "unpacking, or unpack it"
             )
-    return first_of(tree, choices)
-
-
-def _image_id(item: Json, key: str, file: str) -> int | str:
-    value = item.get(key)
-    if not isinstance(value, (int, str)):
-        raise ValueError(f"{file}: expected an image id (a number or a word) under {key!r}, got {value!r}")
-    return value
+    choices = [posixpath.join(folder, name) for folder in folders]
+    raise FileNotFoundError(f"{tree.where(choices[0])}: no such file (or {', '.join(choices[1:])})")

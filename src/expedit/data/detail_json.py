@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .pairs import check_size
-from .rle import decode, to_rle
+from .rle import decode, to_rle, usable
 from .storage import Tree
 
 FILE = "trainval_merged.json"
@@ -56,15 +56,12 @@ class DrawnLabel:
         """Paint and map.
 
         Raises:
-            ValueError: the image is of another size, or a region is damaged.
+            ValueError: the image is of another size.
         """
         check_size(self.source, self.size, size)
         label = np.zeros(size, dtype=np.uint8)
         for klass, segmentation in self.regions:
-            try:
-                label[decode(to_rle(segmentation, *size))] = klass
-            except ValueError as error:
-                raise ValueError(f"{self.source}: {error}") from None
+            label[decode(to_rle(segmentation, *size))] = klass
         return self.table[label].astype(np.uint8)
 
 
@@ -72,7 +69,7 @@ def read_detail(tree: Tree, path: str, phase: str, table: np.ndarray) -> dict[st
     """Ground truth of every image of a split, by image file name, in the order of the file.
 
     Raises:
-        ValueError: not the structure above, or a category that is none of the 59.
+        ValueError: not the structure above, a category that is none of the 59, or a damaged region.
     """
     name = tree.where(path)
     content = _parsed(tree, path)
@@ -98,7 +95,13 @@ def read_detail(tree: Tree, path: str, phase: str, table: np.ndarray) -> dict[st
                 f"{name}: expected regions of {images[identity]['file_name']} to have one of the {len(classes)} "
                 f"category ids of Pascal Context, got {category}"
             )
-        regions[identity].append((classes[category], segmentation))
+        image = images[identity]
+        try:
+            region = usable(segmentation, image["height"], image["width"])
+        except ValueError as error:
+            raise ValueError(f"{name}: {image['file_name']}: {error}") from None
+        if region is not None:
+            regions[identity].append((classes[category], region))
     return {
         image["file_name"]: DrawnLabel(
             f"{name}: {image['file_name']}", (image["height"], image["width"]), tuple(regions[identity]), table

@@ -16,6 +16,7 @@ import os
 import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
@@ -121,9 +122,13 @@ def find_folder(tree: Tree) -> list[str]:
 
 def folder_base(tree: Tree) -> str:
     """Nothing, or the single folder around everything, as zips of a folder have it."""
-    folders = tree.folders()
     ours = {"images", *LABEL_FOLDERS, *(name for group in SPELLINGS.values() for name in group)}
-    return folders[0] if len(folders) == 1 and folders[0] not in ours else ""
+    base = ""
+    for folder in tree.folders():
+        if folder in ours or base not in ("", folder):
+            return ""
+        base = folder
+    return base
 
 
 def layouts(split: str, flat: bool) -> Iterator[tuple[str, str]]:
@@ -172,10 +177,14 @@ def _found(tree: Tree, base: str, split: str, labelled: bool) -> Found:
     if path is None:
         return _matched(tree, folder_sides(tree, base, split, labelled))
     lines = tree.lines(path)
-    columns = [_columns(line) for line in lines]
-    if any(len(column) > 1 for column in columns):
-        return _listed_pairs(tree, base, path, columns, labelled)
-    return _selected(tree, folder_sides(tree, base, split, labelled), path, lines)
+    try:
+        pictures = folder_sides(tree, base, split, labelled)[0].files(tree)
+    except FileNotFoundError:
+        pictures = {}
+    # A name may have blanks, so a line is an image and a label only where none is an image as a whole.
+    if any(_key(line) in pictures for line in lines) or not any(" " in line or "\t" in line for line in lines):
+        return _selected(tree, folder_sides(tree, base, split, labelled), path, lines)
+    return _listed_pairs(tree, base, path, lines, labelled)
 
 
 def _matched(tree: Tree, sides: Sides) -> Found:
@@ -188,20 +197,31 @@ def _matched(tree: Tree, sides: Sides) -> Found:
     return [(key, path, None) for key, path in pictures.items()]
 
 
-def _listed_pairs(tree: Tree, base: str, path: str, columns: list[list[str]], labelled: bool) -> Found:
+def _listed_pairs(tree: Tree, base: str, path: str, lines: list[str], labelled: bool) -> Found:
     found: Found = []
-    for number, column in enumerate(columns, 1):
-        if len(column) != 2:
+    for number, line in enumerate(lines, 1):
+        pairs = [[posixpath.join(base, name) for name in pair] for pair in _cuts(line)]
+        needed = 2 if labelled else 1
+        there = [pair for pair in pairs if all(tree.exists(name) for name in pair[:needed])]
+        if not there and len(pairs) != 1:
             raise ValueError(
                 f"{tree.where(path)}, entry {number}: expected an image and a label with a space (or a tab, where "
-                f"names have spaces) between them, got {' '.join(column)!r}"
+                f"names have spaces) between them, got {line!r}"
             )
-        image, label = (posixpath.join(base, path) for path in column)
-        for name in (image, label) if labelled else (image,):
+        image, label = (there or pairs)[0]
+        for name in (image, label)[:needed]:
             if not tree.exists(name):
                 raise FileNotFoundError(f"{tree.where(name)}: no such file, though {path} lists it")
         found.append((posixpath.splitext(image)[0], image, label if labelled else None))
     return found
+
+
+def _cuts(line: str) -> list[list[str]]:
+    """The ways to cut a line in two names: at its only tab, or else at any of its blanks."""
+    if "\t" in line:
+        return [[name.strip() for name in line.split("\t")]] if line.count("\t") == 1 else []
+    blanks = [place for place, letter in enumerate(line) if letter == " "]
+    return [[line[:place].rstrip(), line[place:].lstrip()] for place in blanks]
 
 
 def _selected(tree: Tree, sides: Sides, path: str, lines: list[str]) -> Found:
@@ -210,15 +230,19 @@ def _selected(tree: Tree, sides: Sides, path: str, lines: list[str]) -> Found:
     pictures = images.files(tree)
     truths = labels.files(tree) if labels is not None else {}
     found: Found = []
-    for line in lines:
-        stem, ending = posixpath.splitext(line)
-        key = stem if ending.lower() in IMAGE_ENDINGS else line
+    for key in map(_key, lines):
         if key not in pictures:
             raise FileNotFoundError(f"{images.expected(tree, key)}: no such image, though {path} lists it")
         if labels is not None and key not in truths:
             raise FileNotFoundError(f"{tree.where(pictures[key])}: has no label, expected {labels.expected(tree, key)}")
         found.append((key, pictures[key], truths.get(key)))
     return found
+
+
+def _key(line: str) -> str:
+    """The key of an image in a list, which may be written with its ending."""
+    stem, ending = posixpath.splitext(line)
+    return normalize("NFC", stem if ending.lower() in IMAGE_ENDINGS else line)
 
 
 def _table(kept: list[int], count: int, reduce_zero_label: bool, ignore: tuple[int, ...]) -> np.ndarray:
@@ -229,10 +253,6 @@ def _table(kept: list[int], count: int, reduce_zero_label: bool, ignore: tuple[i
     moved = np.full(IGNORE + 1, IGNORE, dtype=table.dtype)
     moved[kept] = np.arange(len(kept))
     return np.where(table < 0, table, moved[table])
-
-
-def _columns(line: str) -> list[str]:
-    return [part.strip() for part in line.split("\t")] if "\t" in line else line.split()
 
 
 def _numbers(ignore: int | Sequence[int]) -> tuple[int, ...]:

@@ -73,20 +73,21 @@ def _splits(layout: Layout, tree: Tree) -> list[str]:
 
 def _report(layout: Layout, tree: Tree, split: str, samples: int) -> SplitReport:
     count = checked = 0
+    remarks: tuple[str, ...] = ()
     unnamed = layout.name == "folder" and not has_class_list(tree)
     values: set[int] = set()
     try:
         data = layout.open(tree.root, split, **({"classes": NUMBERS} if unnamed else {}))
-        count = len(data)
+        count, remarks = len(data), data.remarks
         for index in range(0, count, max(1, -(-count // samples)) if samples else 1):
             checked += 1
             sample = READ.get(layout.task, getitem)(data, index)
             if unnamed:
                 values.update(np.unique(sample.label).tolist())
     except (OSError, ValueError) as error:
-        return SplitReport(layout.name, split, count, checked, str(error))
+        return SplitReport(layout.name, split, count, checked, str(error), remarks)
     missing = (
         f"{tree.where(CLASS_FILE)}: expected the class names here, one per line in the order of the label values; the "
         f"labels that were read hold {spans(sorted(values))}"
     )
-    return SplitReport(layout.name, split, count, checked, missing if unnamed else None)
+    return SplitReport(layout.name, split, count, checked, missing if unnamed else None, remarks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from . import ade20k_panoptic, cityscapes, coco
-from .coco_files import Categories
+from .annotations import Categories
 
 CITYSCAPES_THINGS = tuple(range(11, 19))
 """Person to bicycle."""

@@ -17,7 +17,7 @@ from .coco import find_coco, open_coco_instance, open_coco_panoptic
 from .depth import find_kitti_depth, find_nyu_depth, open_kitti_depth, open_nyu_depth
 from .folder import find_folder, has_class_list, open_folder
 from .pascal_context import find_pascal_context, open_pascal_context, open_pascal_context_59
-from .samples import SemanticData
+from .samples import Sample, SemanticData
 from .storage import Tree
 from .toy import Toy
 from .youtubevis import find_youtubevis, open_youtubevis
@@ -34,9 +34,19 @@ class DataSet(Protocol):
     def palette(self) -> tuple[Color, ...]:
         """RGB, 0..255, by class index."""
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was left out of it, or may surprise."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Any: ...
+
+
+class SemanticSet(SemanticData, DataSet, Protocol):
+    """A data set with the class of every pixel."""
+
+    def __getitem__(self, index: int) -> Sample: ...
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,7 @@ def guess(tree: Tree, task: str) -> Layout | None:
 @overload
 def open_dataset(
     data: str | Path, split: str = ..., task: Literal["semantic"] = ..., **settings: Any
-) -> SemanticData: ...
+) -> SemanticSet: ...
 
 
 @overload

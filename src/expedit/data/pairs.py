@@ -74,6 +74,15 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was left out."""
+        return self.tree.remarks
+
+    def photograph(self, index: int) -> str:
+        """Path of image ``index`` in the tree."""
+        return self.pairs[index].image
+
     def __getitem__(self, index: int) -> Sample:
         """Decode picture ``index``.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,11 +21,13 @@ def encode(masks: np.ndarray) -> list[Rle]:
     return [_text(mask.encode(one.astype(bool, copy=False))) for one in masks]
 
 
-def to_rle(segmentation: Any, height: int, width: int) -> Rle:
-    """Any COCO segmentation of an H x W image: polygons, uncompressed or compressed run lengths.
+def usable(segmentation: Any, height: int, width: int) -> Any:
+    """A COCO segmentation of an H x W image without its polygons of fewer than three points, or with a point cut off.
+
+    The COCO tools take those for boxes, or fail; detectron2 leaves them out. ``None`` where nothing is left.
 
     Raises:
-        ValueError: neither of these, damaged, or of another size than the image.
+        ValueError: neither polygons nor run lengths, damaged, or of another size than the image.
     """
     from hotcoco import mask
 
@@ -33,13 +36,29 @@ def to_rle(segmentation: Any, height: int, width: int) -> Rle:
             size = [int(side) for side in segmentation["size"]]
             if size != [height, width]:
                 raise ValueError(f"its size is {size}, the image's is {[height, width]}")
-            rle = mask.frPyObjects(segmentation, height, width)
-        else:
-            rle = mask.merge(mask.frPyObjects(segmentation, height, width))
-        mask.decode(rle)  # walks the runs: damage shows here
-        return _text(rle)
+            mask.area(mask.frPyObjects(segmentation, height, width))  # walks the runs: damage shows here
+            return segmentation
+        kept = [polygon for polygon in segmentation or () if len(polygon) % 2 == 0 and len(polygon) >= 6]
+        if not all(math.isfinite(number) for polygon in kept for number in polygon):
+            raise ValueError("a polygon has coordinates that are not finite")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"expected polygons or run lengths of a {height} x {width} mask: {error}") from None
+    return kept or None
+
+
+def to_rle(segmentation: Any, height: int, width: int) -> Rle:
+    """Any COCO segmentation of an H x W image: polygons, uncompressed or compressed run lengths.
+
+    Raises:
+        ValueError: as for `usable`, or no polygon has three points.
+    """
+    from hotcoco import mask
+
+    region = usable(segmentation, height, width)
+    if region is None:
+        raise ValueError(f"expected polygons of three points or more, got {segmentation!r:.60}")
+    rle = mask.frPyObjects(region, height, width)
+    return _text(rle if isinstance(region, dict) else mask.merge(rle))
 
 
 def decode(rle: Rle) -> np.ndarray:

@@ -164,7 +164,7 @@ class VideoClip:
     """
 
     name: str
-    video_id: int
+    video_id: int | str
     size: tuple[int, int]
     frames: Frames
     tracks: tuple[TrueTrack, ...] = ()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .annotations import Id
 from .rle import Rle, box, box_of, encode
 from .samples import SegmentLike
 from .writing import whole, write_json
@@ -17,7 +18,7 @@ Entry = dict[str, Any]
 
 
 def panoptic_annotation(
-    image_id: int | str, name: str, ids: np.ndarray, segments: Iterable[SegmentLike], category_ids: Sequence[int]
+    image_id: Id, name: str, ids: np.ndarray, segments: Iterable[SegmentLike], category_ids: Sequence[Id]
 ) -> Entry:
     """What the JSON of a panoptic submission says of one image.
 
@@ -52,11 +53,11 @@ def write_panoptic(path: Path, annotations: Iterable[Entry], truth: Mapping[str,
 
 
 def instance_results(
-    image_id: int | str,
+    image_id: Id,
     masks: np.ndarray,
     categories: Sequence[int],
     scores: Sequence[float],
-    category_ids: Sequence[int],
+    category_ids: Sequence[Id],
     boxes: bool = True,
 ) -> list[Entry]:
     """The instances of one image as COCO results.
@@ -80,11 +81,11 @@ def instance_results(
 
 
 def track_results(
-    video_id: int,
+    video_id: Id,
     tracks: Sequence[Sequence[Rle | None]],
     categories: Sequence[int],
     scores: Sequence[float],
-    category_ids: Sequence[int],
+    category_ids: Sequence[Id],
 ) -> list[Entry]:
     """The tracks of one clip as YouTubeVIS results.
 

@@ -95,6 +95,11 @@ class Toy:
         """One RGB colour per class."""
         return PALETTE
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Nothing is left out."""
+        return ()
+
     def __len__(self) -> int:
         return self.length
 

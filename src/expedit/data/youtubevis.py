@@ -12,15 +12,27 @@ The annotations of the validation and test splits are not public: their clips co
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from .annotations import (
+    Categories,
+    Json,
+    by_id,
+    categories_of,
+    check_sizes,
+    checked_track,
+    first_of,
+    grouped,
+    missing_files,
+    read_json,
+)
 from .class_list import Color, shipped_class_list
-from .coco_files import Categories, Json, first_of, read_json
 from .decode import decode_image, most_bytes
 from .pairs import sample_names, split_name
 from .samples import TrueTrack, VideoClip
@@ -74,13 +86,23 @@ class ClipFrames:
 
 @dataclass(frozen=True, eq=False)
 class VideoFiles:
-    """A video data set; ``truth`` is the content of the annotation file, as evaluation takes it."""
+    """A video data set.
+
+    Attributes:
+        tree: where everything lies.
+        categories: what the classes are.
+        file: the annotation file, for messages.
+        truth: its content as evaluation takes it, without what cannot be used.
+        clips: in the order of the file.
+        remarks: what was left out.
+    """
 
     tree: Tree
     categories: Categories
     file: str
     truth: Json
     clips: tuple[VideoClip, ...]
+    remarks: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -104,7 +126,8 @@ def video_categories(year: Year) -> Categories:
     """The 40 classes of that year, in colours of COCO's things."""
     if year not in CLASSES:
         raise ValueError(f"year: expected 2019 or 2021, got {year!r}")
-    return _categories(CLASSES[year], tuple(range(1, 41)))
+    _, palette = shipped_class_list("coco_panoptic")
+    return Categories(CLASSES[year], palette[:40], tuple(range(1, 41)), tuple(range(40)))
 
 
 def open_youtubevis(root: Path, split: str = "valid") -> VideoFiles:
@@ -116,7 +139,7 @@ def open_youtubevis(root: Path, split: str = "valid") -> VideoFiles:
 
     Raises:
         FileNotFoundError: the annotation file is not there.
-        ValueError: an unknown split, or an annotation file that lacks what it needs.
+        ValueError: an unknown split, or an annotation file that lacks what it needs or contradicts itself.
     """
     folder = split_name(split, SPLITS)
     return open_clips(root, annotation_files(folder), frame_folder(folder))
@@ -145,46 +168,41 @@ def open_clips(root: Path, jsons: list[str], folder: str) -> VideoFiles:
     """Clips of any annotation file in the format: the first of ``jsons`` under ``root``, frames below ``folder``."""
     tree = Tree(root)
     file = first_of(tree, jsons)
-    truth = read_json(tree, file, ("videos", "categories"))
-    where = tree.where(file)
-    try:
-        listed = {int(item["id"]): str(item["name"]) for item in truth["categories"]}
-        categories = _categories(tuple(listed.values()), tuple(listed))
-        tracks: dict[int, list[TrueTrack]] = {}
-        for item in truth.get("annotations") or ():
-            tracks.setdefault(int(item["video_id"]), []).append(_track(item, categories))
-        clips = _clips(tree, folder, truth["videos"], tracks)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{where}: not as YouTubeVIS annotations are ({error!r})") from None
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    return VideoFiles(tree, categories, where, truth, clips)
+    truth, where = read_json(tree, file, ("videos", "categories")), tree.where(file)
+    categories = categories_of(truth["categories"], where)
+    videos = by_id(truth["videos"], where, "videos")
+    check_sizes(videos, where, "video")
+    for id_, video in videos.items():
+        _check_frames(video, f"{where}: video {id_!r}")
+    tracks, remarks = grouped(
+        truth.get("annotations") or [], "video_id", videos, where, partial(checked_track, places=categories.places)
+    )
+    names = sample_names([posixpath.dirname(video["file_names"][0]) for video in videos.values()])
+    clips = tuple(
+        _clip(tree, folder, name, video, tracks.get(id_, ()), categories)
+        for name, (id_, video) in zip(names, videos.items(), strict=True)
+    )
+    files = [posixpath.join(folder, file) for video in videos.values() for file in video["file_names"]]
+    if truth.get("annotations"):
+        truth |= {"annotations": [item for one in tracks.values() for item in one]}
+    return VideoFiles(tree, categories, where, truth, clips, (*tree.remarks, *remarks, *missing_files(tree, files)))
 
 
-def _clips(tree: Tree, folder: str, videos: list[Json], tracks: dict[int, list[TrueTrack]]) -> tuple[VideoClip, ...]:
-    keys = [posixpath.dirname(str(video["file_names"][0])) if video["file_names"] else "video" for video in videos]
-    clips = []
-    for name, video in zip(sample_names(keys), videos, strict=True):
-        if not video["file_names"]:
-            raise ValueError(f"video {video['id']}: expected at least one frame, got none")
-        size = int(video["height"]), int(video["width"])
-        frames = ClipFrames(tree, tuple(posixpath.join(folder, str(file)) for file in video["file_names"]), size)
-        own = tuple(tracks.get(int(video["id"]), ()))
-        for track in own:
-            if len(track.segmentations) != len(frames):
-                raise ValueError(
-                    f"video {video['id']}: expected {len(frames)} segmentations per track, one for each frame, "
-                    f"got {len(track.segmentations)}"
-                )
-        clips.append(VideoClip(name, int(video["id"]), size, frames, own))
-    return tuple(clips)
+def _check_frames(video: Json, where: str) -> None:
+    files = video.get("file_names")
+    if not isinstance(files, list) or not files or not all(isinstance(file, str) for file in files):
+        raise ValueError(f"{where}: expected file_names of at least one frame, got {files!r:.60}")
+    if video.get("length", len(files)) != len(files):
+        raise ValueError(
+            f"{where}: expected as many file_names as its length says, {video['length']}, got {len(files)}"
+        )
 
 
-def _track(item: Json, categories: Categories) -> TrueTrack:
-    category = categories.index(item["category_id"], f"a track of video {item['video_id']}")
-    return TrueTrack(category, tuple(item["segmentations"]), bool(item.get("iscrowd", 0)))
-
-
-def _categories(names: tuple[str, ...], ids: tuple[int, ...]) -> Categories:
-    _, palette = shipped_class_list("coco_panoptic")
-    return Categories(names, tuple(palette[i % len(palette)] for i in range(len(names))), ids, tuple(range(len(names))))
+def _clip(tree: Tree, folder: str, name: str, video: Json, tracks: Sequence[Json], categories: Categories) -> VideoClip:
+    size = video["height"], video["width"]
+    frames = ClipFrames(tree, tuple(posixpath.join(folder, file) for file in video["file_names"]), size)
+    own = tuple(
+        TrueTrack(categories.places[item["category_id"]], tuple(item["segmentations"]), bool(item.get("iscrowd", 0)))
+        for item in tracks
+    )
+    return VideoClip(name, video["id"], size, frames, own)

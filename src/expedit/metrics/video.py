@@ -18,7 +18,7 @@ VIDEO_SIZES: SizeRanges = ((0, 1e10), (0, 128**2), (128**2, 256**2), (256**2, 1e
 def video_ap(
     truth: Mapping[str, Any],
     results: Sequence[Mapping[str, Any]],
-    video_ids: Collection[int] | None = None,
+    video_ids: Collection[int | str] | None = None,
 ) -> AveragePrecision:
     """What the YouTubeVIS evaluation reports for a ``results.json``.
 
