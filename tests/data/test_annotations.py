@@ -144,7 +144,8 @@ def test_missing_images_are_counted_before_the_first_is_needed(tmp_path):
     ("listed", "names"),
     [
         (NAMED, None),  # part of the official list
-        ([{"id": 1, "name": "Person"}, {"id": 18, "name": "dog"}], None),
+        ([{"id": 1, "name": "Person"}, {"id": 18, "name": "dog"}, {"id": 18, "name": "dog"}], None),
+        ([{"id": 13, "name": "stop"}, {"id": 1, "name": "human, person"}], None),  # shorter and longer names
         ([{"id": 2, "name": "plate"}, {"id": 1, "name": "scratch"}], ("scratch", "plate")),
         ([{"id": 0, "name": "nothing"}, {"id": 1, "name": "person"}], ("nothing", "person")),
         ([{"id": 1, "name": "bicycle"}, {"id": 2, "name": "person"}], ("bicycle", "person")),  # other numbers
@@ -163,7 +164,7 @@ def test_classes_are_those_of_the_file(tmp_path, listed, names):
         ([], "expected categories, got none"),
         ([{"id": 1}], "expected category 1 to have a name, got None"),
         ([{"name": "person"}], "expected categories with an id of their own"),
-        ([*NAMED, *NAMED], "expected categories with an id of their own"),
+        ([*NAMED, {"id": 1, "name": "dog"}], "expected categories with an id of their own"),
     ],
 )
 def test_category_lists_that_are_none_are_refused(tmp_path, listed, message):

@@ -96,11 +96,10 @@ def by_id(items: Sequence[Json], where: str, what: str) -> dict[Id, Json]:
     found: dict[Id, Json] = {}
     for item in items:
         id_ = id_of(item.get("id"))
-        if id_ is None or id_ in found:
+        if id_ is None or found.setdefault(id_, item) != item:  # the same entry twice is one
             raise ValueError(
                 f"{where}: expected {what} with an id of their own, a number or a word, got {item.get('id')!r:.60}"
             )
-        found[id_] = item
         item["id"] = id_
     if len({type(id_) for id_ in found}) > 1:
         raise ValueError(f"{where}: expected {what} with ids of one kind, got numbers and words")
@@ -137,7 +136,7 @@ def categories_of(listed: Sequence[Json], where: str, official: Categories | Non
             raise ValueError(f"{where}: expected category {id_!r} to have a name, got {item.get('name')!r:.60}")
     if official is not None:
         names = dict(zip(official.ids, official.names, strict=True))
-        if all(names.get(id_, "").casefold() == item["name"].casefold() for id_, item in found.items()):
+        if all(id_ in names and _alike(item["name"], names[id_]) for id_, item in found.items()):
             return official
     ids = sorted(found, key=lambda id_: (isinstance(id_, str), id_))
     return Categories(
@@ -146,6 +145,12 @@ def categories_of(listed: Sequence[Json], where: str, official: Categories | Non
         tuple(ids),
         tuple(index for index, id_ in enumerate(ids) if found[id_].get("isthing", 1)),
     )
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two names of one number mean one class; ADE20K's go round in several lengths."""
+    first, second = ({word.strip().casefold() for word in name.split(",")} for name in (one, other))
+    return any(a == b or a.startswith(f"{b} ") or b.startswith(f"{a} ") for a in first for b in second)
 
 
 def grouped(

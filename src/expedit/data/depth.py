@@ -78,6 +78,15 @@ class DepthFiles:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was left out."""
+        return self.tree.remarks
+
+    def photograph(self, index: int) -> str:
+        """Path of image ``index`` in the tree."""
+        return self.pairs[index][1]
+
     def __getitem__(self, index: int) -> DepthSample:
         """Decode picture ``index``.
 
