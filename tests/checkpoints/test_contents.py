@@ -243,7 +243,7 @@ def test_a_flipped_bit_is_noticed(small, tmp_path):
     place = data.index(small.state_dict()["encoder.pos_embed"].numpy().tobytes())
     data[place + 100] ^= 4
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"m\.pth: encoder\.pos_embed: .*checksum of .* is wrong"):
+    with pytest.raises(ValueError, match=r"m\.pth: encoder\.pos_embed: .*checksum of .* differs: it is damaged"):
         expedit.load(path)
 
 

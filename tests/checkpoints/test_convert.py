@@ -191,10 +191,10 @@ def test_wrong_keys_are_all_listed(small, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ("n_heads: 4", "n_heads: many", r"positive integer for net_kwargs\.n_heads, got 'many'"),
+        ("n_heads: 4", "n_heads: many", r"net_kwargs\.n_heads: expected an integer >= 1, got 'many'"),
         ("n_heads: 4", "n_heads: 5", "divides into 5 heads"),
-        ("window_size: 64", "window_size: 0", r"inference_kwargs\.window_size, got 0"),
-        ("normalization: vit", "normalization: magic", "to be vit, deit, got 'magic'"),
+        ("window_size: 64", "window_size: 0", r"inference_kwargs\.window_size: expected an integer >= 1, got 0"),
+        ("normalization: vit", "normalization: magic", "expected one of 'vit', 'deit', got 'magic'"),
         ("net_kwargs:", "other:", "sections net_kwargs"),
         ("net_kwargs:", "{[", "expected plain YAML"),
     ],

@@ -28,8 +28,8 @@ TEXT = frozenset(b"\t\n\r" + bytes(range(32, 127)))
 LONGEST = 1 << 27
 """Bytes of the header of a safetensors file, less than."""
 
-MOST_SHOWN = 200
-"""Letters of a file's own words in a message."""
+MOST_SHOWN, LONGEST_MESSAGE = 200, 20_000
+"""Letters of one of a file's own words in a message, and of all of it."""
 
 DEEPEST = 4
 """Dictionaries inside one another, at most, to the one with the weights."""
@@ -102,9 +102,18 @@ def opened(path: Path) -> Iterator[Contents]:
             with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
                 yield _pickled(file, data, head)
     except NotCheckpoint as error:
-        raise ValueError(f"{path}: expected a checkpoint, got {error}") from None
+        raise ValueError(f"{path}: expected a checkpoint, got {_printable(error)}") from None
     except ValueError as error:
-        raise ValueError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+        named = str(error).startswith(str(path))
+        raise ValueError(_printable(error) if named else f"{path}: {_printable(error)}") from None
+
+
+def _printable(error: ValueError) -> str:
+    """A message in one line: names in a file may have anything in them, and there may be any number of them."""
+    message = str(error)
+    more = f" … ({len(message)} letters)" if len(message) > LONGEST_MESSAGE else ""
+    letters = (letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message[:LONGEST_MESSAGE])
+    return "".join(letters) + more
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

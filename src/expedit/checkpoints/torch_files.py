@@ -21,6 +21,9 @@ MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 HEADER = struct.Struct("<26xHH")
 """Of a file in an archive: lengths of its name and of what stands after that."""
 
+MOST_SHOWN = 100
+"""Letters of a name in a message."""
+
 LENGTH = struct.Struct("<q")
 """Before each storage of the old format: how many numbers it has."""
 
@@ -50,12 +53,15 @@ def read_archive(file: IO[bytes], data: mmap) -> tuple[Unpickled, Storages]:
     checked: set[str] = set()
 
     def storage(key: str) -> memoryview:
-        entry = entries[f"{roots[0]}data/{key}"]
+        name = f"{roots[0]}data/{key}"
+        if name not in entries:
+            raise ValueError(f"{name[:MOST_SHOWN]} in the archive, which is cut short")
+        entry = entries[name]
         start = entry.header_offset + HEADER.size + sum(HEADER.unpack_from(data, entry.header_offset))
         part = memoryview(data)[start : start + entry.file_size]
         if key not in checked and zlib.crc32(part) != entry.CRC:
             part.release()
-            raise ValueError(f"the checksum of {entry.filename} is wrong")
+            raise ValueError(f"the numbers that were written, but the checksum of {name} differs: it is damaged")
         checked.add(key)
         return part
 

@@ -10,17 +10,14 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
-import yaml
-
 from ..checkpoints.zoo import ARCHITECTURES, SHIPPED
 from ..core import Method
 from ..data import LAYOUTS
+from ..data.plain_yaml import read_yaml
 from ..models.vit import Interpolation
 from ..spec import parse
 
 FOLDER = Path(__file__).parent
-LIMIT = 1 << 20
-"""Bytes; ours have a few thousand."""
 
 DENSE = "dense"
 METRICS = ("miou", "pq", "ap")
@@ -155,15 +152,7 @@ def load_recipe(source: str | Path) -> Recipe:
         close = get_close_matches(str(source), names(), n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise FileNotFoundError(f"{source}: neither a file nor a recipe; {hint}known recipes: {', '.join(names())}")
-    if path.stat().st_size > LIMIT:
-        raise ValueError(f"{path}: expected a recipe of at most {LIMIT} bytes")
-    try:
-        content = yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: expected plain YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected keys and values, got {content!r}")
-    return _fill(Recipe, {**content, "name": path.stem}, str(path))
+    return _fill(Recipe, {**read_yaml(path), "name": path.stem}, str(path))
 
 
 def _fill(kind: type[T], values: Any, where: str) -> T:
