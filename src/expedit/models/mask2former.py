@@ -21,6 +21,26 @@ if TYPE_CHECKING:
 FIXED = {"points": 4, "levels": 3}
 """Sizes that the library builds in."""
 
+NAMES = {
+    "classes": "num_labels",
+    "queries": "num_queries",
+    "conv_dim": "feature_size",
+    "hidden_dim": "hidden_dim",
+    "mask_dim": "mask_feature_size",
+    "heads": "num_attention_heads",
+    "encoder_layers": "encoder_layers",
+    "encoder_ffn": "encoder_feedforward_dim",
+    "decoder_ffn": "dim_feedforward",
+}
+SWIN_NAMES = {
+    "embed": "embed_dim",
+    "depths": "depths",
+    "swin_heads": "num_heads",
+    "window": "window_size",
+    "mlp_ratio": "mlp_ratio",
+}
+"""What the configurations of transformers call our sizes, that of the network and that of its backbone."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -71,28 +91,14 @@ class Architecture:
 
     def config(self) -> Any:
         """The same as a ``Mask2FormerConfig`` of transformers."""
-        library = transformers()
-        backbone = library.SwinConfig(
-            embed_dim=self.embed,
-            depths=list(self.depths),
-            num_heads=list(self.swin_heads),
-            window_size=self.window,
-            mlp_ratio=self.mlp_ratio,
-            drop_path_rate=0.0,
-            out_features=["stage1", "stage2", "stage3", "stage4"],
-        )
+        library, sizes = transformers(), asdict(self)
+        swin = {theirs: sizes[ours] for ours, theirs in SWIN_NAMES.items()}
+        swin |= {"depths": list(self.depths), "num_heads": list(self.swin_heads)}
+        stages = [f"stage{number + 1}" for number in range(len(self.depths))]
         return library.Mask2FormerConfig(
-            backbone_config=backbone,
-            num_labels=self.classes,
-            num_queries=self.queries,
-            feature_size=self.conv_dim,
-            hidden_dim=self.hidden_dim,
-            mask_feature_size=self.mask_dim,
-            num_attention_heads=self.heads,
-            encoder_layers=self.encoder_layers,
-            encoder_feedforward_dim=self.encoder_ffn,
+            backbone_config=library.SwinConfig(**swin, drop_path_rate=0.0, out_features=stages),
             decoder_layers=self.decoder_layers + 1,  # the library counts the prediction before the first layer
-            dim_feedforward=self.decoder_ffn,
+            **{theirs: sizes[ours] for ours, theirs in NAMES.items()},
         )
 
     @staticmethod
@@ -101,23 +107,10 @@ class Architecture:
         swin = config.backbone_config
         if swin.model_type != "swin":
             raise ValueError(f"expected a Mask2Former with a Swin backbone, got {swin.model_type!r}")
-        return Architecture(
-            classes=config.num_labels,
-            queries=config.num_queries,
-            embed=swin.embed_dim,
-            depths=tuple(swin.depths),
-            swin_heads=tuple(swin.num_heads),
-            window=swin.window_size,
-            mlp_ratio=swin.mlp_ratio,
-            conv_dim=config.feature_size,
-            hidden_dim=config.hidden_dim,
-            mask_dim=config.mask_feature_size,
-            heads=config.num_attention_heads,
-            encoder_layers=config.encoder_layers,
-            encoder_ffn=config.encoder_feedforward_dim,
-            decoder_layers=config.decoder_layers - 1,
-            decoder_ffn=config.dim_feedforward,
-        )
+        sizes = {ours: getattr(config, theirs) for ours, theirs in NAMES.items()}
+        sizes |= {ours: getattr(swin, theirs) for ours, theirs in SWIN_NAMES.items()}
+        sizes |= {"depths": tuple(swin.depths), "swin_heads": tuple(swin.num_heads)}
+        return Architecture(**sizes, decoder_layers=config.decoder_layers - 1)
 
 
 class Mask2Former(nn.Module):
