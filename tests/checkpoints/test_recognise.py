@@ -318,3 +318,12 @@ def test_an_official_mask2former_of_any_container(shared, tmp_path, monkeypatch,
     assert loaded.path == path
     want = mask2former.Mask2Former.from_detectron2(state, architecture, card).state_dict()
     assert all(torch.equal(value, want[name]) for name, value in loaded.model.state_dict().items())
+
+
+def test_a_file_of_transformers_says_that_its_folder_is_read(tmp_path):
+    torch.save({"embeddings.cls_token": torch.zeros(2)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="of no network we know"):
+        expedit.load(tmp_path / "pytorch_model.bin")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="it lies in a folder of transformers: give the folder"):
+        expedit.load(tmp_path / "pytorch_model.bin")

@@ -15,10 +15,11 @@ from ..models.card import Task, generic_card
 from ..models.segmenter import Segmenter
 from ..models.vit import Interpolation
 from . import mask2former, safetensors_format, segmenter
-from .contents import opened
+from .contents import Contents, opened
+from .foreign import NotCheckpoint
 from .hub import HUB_NAME, load_pretrained, read_config, sentence
 from .reading import FileReader, Loaded, Options
-from .recognise import find
+from .recognise import Network, find
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -99,7 +100,7 @@ def read(source: str | Path, options: Options) -> Loaded:
         with opened(weights) as contents:
             if safetensors_format.is_ours(contents):
                 return safetensors_format.read_model(weights, contents, options)
-            network = find(contents, options.part)
+            network = _found(weights, contents, options)
             return READERS[network.family](weights, contents, network, options)
     except ValueError as error:
         raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
@@ -123,6 +124,16 @@ def read_library(source: str | Path, options: Options) -> Loaded:
         if published or options.architecture:
             return mask2former.read_library(source, options)
         return Loaded(load_pretrained(source, options.revision, options.task, options.size), "network of transformers")
+
+
+def _found(path: Path, contents: Contents, options: Options) -> Network:
+    """The network in a file; where there is none of ours, whoever wrote it may read its folder."""
+    try:
+        return find(contents, options.part)
+    except NotCheckpoint as error:
+        if is_library(path.parent):
+            raise NotCheckpoint(f"{error}; it lies in a folder of transformers: give the folder") from None
+        raise
 
 
 def _path(source: str | Path) -> Path:
