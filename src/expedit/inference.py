@@ -143,7 +143,7 @@ def queries_of(
 @torch.inference_mode()
 def labels_of(
     model: nn.Module,
-    views: Sequence[Tensor],
+    views: Views,
     size: tuple[int, int],
     card: Card,
     window_batch: int = 1,
@@ -151,8 +151,15 @@ def labels_of(
 ) -> Tensor:
     """Class index of every pixel ``(H, W)`` int32, (height, width) ``size``, of an image ``prepared`` at some scales.
 
-    With several scales, or ``flip`` (each view also mirrored), the means of the softmax maps decide.
+    With several scales, or ``flip`` (each view also mirrored), the means of the softmax maps decide; ValueError for a
+    model that decides otherwise.
     """
+    if isinstance(model, Pretrained) or card.output == "queries":
+        if flip or (isinstance(views, Sequence) and len(views) > 1):
+            raise ValueError("several scales and flips are for Segmenters, which return class logits of pixels")
+        labels = predict_prepared(model, views, size).labels
+        assert labels is not None, "the result of a semantic model has labels"
+        return torch.from_numpy(labels)
     weight = next(model.parameters())
     maps = []
     for view in views:

@@ -35,18 +35,24 @@ if TYPE_CHECKING:
 
 STATE = Path("expedit-evaluation")
 
-JUDGED = ("window_batch", "scales", "flip", "submission", "frame_batch", "window", "overlap")
+JUDGED = (
+    *("window_batch", "scales", "flip", "submission", "frame_batch", "window", "overlap"),
+    *("align", "crop", "depth_range"),
+)
 """Arguments that are settings of a judge, each of those that have a field of that name."""
 
-KEPT = ("norm_eps", "pos_embed", "dtype", "compile", "against", "data", "split", "scales", "flip", "window", "overlap")
+KEPT = (
+    *("norm_eps", "pos_embed", "dtype", "compile", "against", "data", "split", "scales", "flip", "window", "overlap"),
+    *("align", "crop", "depth_range"),
+)
 """Arguments that records depend on: a state of other settings must not be continued."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.description = (
-        "The scores of a model's task on a data set, and its speed: mIoU, panoptic quality, or average precision of"
-        " masks. For many GPUs or processes: torchrun --nproc-per-node N -m expedit evaluate MODEL DATA …"
+        "The scores of a model's task on a data set, and its speed: mIoU, panoptic quality, average precision of masks,"
+        " or errors of depth. For many GPUs or processes: torchrun --nproc-per-node N -m expedit evaluate MODEL DATA …"
     )
     parser.add_argument("model", help="a model or a checkpoint (see: expedit list)")
     parser.add_argument("data", help="a data set: toy, NAME:PATH, or a path whose layout tells (see: expedit list)")
@@ -75,6 +81,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_machine(parser)
     add_compile(parser)
     add_clips(parser)
+    _add_depth(parser)
+
+
+def _add_depth(parser: argparse.ArgumentParser) -> None:
+    """``--align``, ``--crop`` and ``--depth-range``: how depths are compared, see ``metrics.depth.DepthProtocol``."""
+    group = parser.add_argument_group("depth models")
+    group.add_argument(
+        "--align",
+        choices=("none", "median", "least-squares"),
+        help="of every picture with the ground truth (default: none for metres, least-squares for an inverse depth)",
+    )
+    group.add_argument(
+        "--crop",
+        choices=("none", "nyu-eigen", "kitti-eigen", "kitti-garg"),
+        help="part of the pictures that counts (default: nyu-eigen or kitti-garg)",
+    )
+    group.add_argument(
+        "--depth-range",
+        type=float,
+        nargs=2,
+        metavar=("LEAST", "MOST"),
+        help="metres that count (default: 0.001 to 10, of KITTI to 80)",
+    )
 
 
 def _add_protocol(parser: argparse.ArgumentParser) -> None:
@@ -176,7 +205,8 @@ def journal_of(folder: Path | None, source: str, data: Any, settings: Mapping[st
 
     if folder is None:
         return None
-    weights = sha256(weights_of(SHIPPED.get(source, Path(source))))
+    path = SHIPPED.get(source, Path(source))
+    weights = sha256(weights_of(path)) if path.exists() else source  # a hub name
     return Journal(folder, {"model": weights, "images": len(data), **settings})
 
 

@@ -20,10 +20,19 @@ TITLES = {
     "miou_all": "mIoU over all classes",
     "pixel_accuracy": "pixel accuracy",
     "class_accuracy": "mean class accuracy",
+    "abs_rel": "abs rel",
+    "sq_rel": "sq rel (m)",
+    "rmse": "RMSE (m)",
+    "rmse_log": "RMSE log",
+    **{f"delta{power}": f"δ{power}" for power in (1, 2, 3)},
 }
 """Scores that are not called what their key says."""
 
-AGREEMENT = {"pixel_agreement": "pixels as the dense model says", "miou": "mIoU against the dense model"}
+AGREEMENT = {
+    "pixel_agreement": "pixels as the dense model says",
+    "miou": "mIoU against the dense model",
+    "relative_difference": "distance from the dense model's depth",
+}
 """The same of scores against another model."""
 
 
@@ -52,8 +61,9 @@ def show_comparison(comparison: Comparison) -> None:
     """The rows side by side, and published figures beside ours where the rows are a recipe's."""
     facts, metric = comparison.facts, comparison.metric
     measured = ", ".join(f"{key} {facts[key]}" for key in ("images", "threads", "dtype", "device"))
-    columns = ["method", "tokens", "GMACs", "MAC ratio", "ms", "speed-up", "efficiency", metric.title, "Δ", "agreement"]
-    scale = 100 if metric.share else 1
+    agreement = "agreement" if comparison.agreement is None else comparison.agreement.title
+    columns = ["method", "tokens", "GMACs", "MAC ratio", "ms", "speed-up", "efficiency", metric.title, "Δ", agreement]
+    scale, form = (100, ".2f") if metric.share else (1, ".4f")
     lines = [
         [
             row.spec,
@@ -63,8 +73,8 @@ def show_comparison(comparison: Comparison) -> None:
             _cell(row.ms, "{:.1f}"),
             _cell(row.speedup, "{:.2f}"),
             _cell(row.efficiency, "{:.2f}"),
-            _cell(row.value, "{:.2f}", scale),
-            _cell(row.delta, "{:+.2f}", scale),
+            _cell(row.value, f"{{:{form}}}", scale),
+            _cell(row.delta, f"{{:+{form}}}", scale),
             _cell(row.agreement, "{:.1f} %", 100),
         ]
         for row in comparison.rows

@@ -80,7 +80,7 @@ def rows(
 def example(models: Mapping[str, nn.Module], data: DataSet, judge: Judge, index: int) -> Example:
     """Image ``index`` with what everybody makes of it and, where one window covers it, the clusters of its tokens."""
     sample = data[index]
-    image, ready = judge.image(sample), judge.prepare(sample)
+    image, ready = judge.image(sample), judge.prepare(next(iter(models.values())), sample)
     views = []
     for name, model in models.items():
         prediction = judge.picture(sample, judge.predict(model, sample, ready))

@@ -15,6 +15,7 @@ from ..methods import Expedit
 from ..models import Segmenter
 from ..models.card import card_of
 from ..models.mask2former import Mask2Former
+from ..models.pretrained import Pretrained
 from ..models.segmenter import MaskTransformer
 from ..surgery import accelerate, share
 from .published import published_macs
@@ -48,7 +49,9 @@ def measured_part(model: nn.Module) -> nn.Module:
 
 
 def nominal_size(model: nn.Module) -> tuple[int, int]:
-    """(height, width) in pixels at which the published tables measure: one crop, or ``SWIN_SIZE``."""
+    """(height, width) in pixels of one crop, or that a processor prepares, or ``SWIN_SIZE`` as in the tables."""
+    if isinstance(model, Pretrained):
+        return model.size
     crop = card_of(model).crop
     return SWIN_SIZE if crop is None else (crop, crop)
 

@@ -177,11 +177,11 @@ def _work(
 ) -> tuple[dict[Key, Record], float, float]:
     """Records of the ``missing`` contestants by image; seconds it took, and seconds without a prepared image."""
     found: dict[Key, Record] = {}
-    start, waiting = time.perf_counter(), 0.0
+    start, waiting, first = time.perf_counter(), 0.0, next(iter(models.values()))
 
     def load(index: int) -> tuple[Any, Any]:
         sample = data[index]
-        return sample, judge.prepare(sample)
+        return sample, judge.prepare(first, sample)
 
     def score(index: int, name: str, sample: Any, prediction: Any, reference: Any) -> None:
         found[index, name] = judge.record(sample, prediction, reference)

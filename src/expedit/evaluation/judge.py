@@ -19,7 +19,7 @@ from torch import nn
 from ..inference import predict_prepared
 from ..models.card import Card
 from ..prediction import Prediction
-from ..prepare import prepared
+from ..prepare import views_of
 
 Record = Any
 Shares = Mapping[str, float | None]
@@ -94,12 +94,12 @@ class Judge(ABC):
             raise ValueError(f"expected a model for {self.task}, got one for {self.card.task}")
         if not isinstance(self.data, self.kind):
             got = type(self.data).__name__
-            raise ValueError(f"expected data for {self.task} segmentation ({self.kind.__name__}), got {got}")
+            raise ValueError(f"expected data for {self.task} models ({self.kind.__name__}), got {got}")
         check_classes(self.card, self.data.classes)
 
-    def prepare(self, sample: Any) -> Any:
-        """What can be done with a sample ahead of the model."""
-        return prepared(sample.image, self.card)
+    def prepare(self, model: nn.Module, sample: Any) -> Any:
+        """What can be done with a sample ahead of the models, by the first of them and without its weights."""
+        return views_of(model, sample.image)
 
     def predict(self, model: nn.Module, sample: Any, views: Any) -> Any:
         """What ``model`` says of a sample, from what ``prepare`` made of it."""

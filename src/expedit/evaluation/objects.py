@@ -150,7 +150,7 @@ class VideoJudge(Judge):
     kind: ClassVar[Any] = VideoFiles
     headline: ClassVar[Metric] = Metric("AP", "AP", "average precision of tracks over ten IoU thresholds")
 
-    def prepare(self, sample: VideoClip) -> None:
+    def prepare(self, model: nn.Module, sample: VideoClip) -> None:
         """Nothing: frames are decoded and prepared while the model works on those before."""
 
     def predict(self, model: nn.Module, sample: VideoClip, views: None) -> Tracks:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ..data.samples import Sample
-from ..inference import labels_of, predict_prepared
+from ..inference import labels_of
 from ..metrics import SemanticScores, confusion
 from ..prediction import Prediction
-from ..prepare import prepared
+from ..prepare import Views, views_of
 from .judge import Judge, Metric, Record, Scores, Shares
 
 
@@ -49,17 +48,13 @@ class SemanticJudge(Judge):
         if self.submission is not None:
             raise ValueError("submission: semantic models have no submission files; write label pictures with predict")
 
-    def prepare(self, sample: Sample) -> list[Tensor]:
+    def prepare(self, model: nn.Module, sample: Sample) -> Views:
         """One view per scale."""
-        return prepared(sample.image, self.card, self.scales)
+        return views_of(model, sample.image, self.scales)
 
-    def predict(self, model: nn.Module, sample: Sample, views: list[Tensor]) -> Tensor:
+    def predict(self, model: nn.Module, sample: Sample, views: Views) -> Tensor:
         """Class of every pixel ``(H, W)`` int32, on the model's device."""
         height, width = sample.image.shape[:2]
-        if self.card.output == "queries":
-            labels = predict_prepared(model, views, (height, width)).labels
-            assert labels is not None
-            return torch.from_numpy(labels)
         return labels_of(model, views, (height, width), self.card, self.window_batch, self.flip)
 
     def record(self, sample: Sample, prediction: Tensor, reference: Tensor | None) -> Record:
