@@ -50,3 +50,15 @@ def prepared(image: np.ndarray, card: Card, scales: Sequence[float] = (1.0,)) ->
             size = scaled_size(h, w, int(card.resize[0] * scale), int(card.resize[1] * scale))
         views.append(normalised(resize(image, size, card.resampling), card.mean, card.std))
     return views
+
+
+def seen(model: nn.Module, image: np.ndarray) -> tuple[Tensor, np.ndarray]:
+    """What a model takes of an image as one whole, normalised ``(1, 3, h, w)``, and the picture that it is.
+
+    The picture, ``uint8`` RGB, is the image itself, unless a processor of transformers cuts or pads it.
+    """
+    if not isinstance(model, Pretrained):
+        return prepared(image, card_of(model))[0], image
+    pixels, card = model.prepared(image)["pixel_values"][:1], model.card
+    shown = pixels[0].permute(1, 2, 0).numpy() * np.array(card.std) + np.array(card.mean)
+    return pixels, shown.round().clip(0, 255).astype(np.uint8)

@@ -19,6 +19,7 @@ def run(args: argparse.Namespace) -> int:
     from ..checkpoints.zoo import ARCHITECTURES, SHIPPED
     from ..data import LAYOUTS
     from ..methods import METHODS
+    from ..models.families import FAMILIES, ONLY_ACCELERATED
 
     models = Table("model", "weights", title="Models", title_justify="left")
     for name in SHIPPED:
@@ -30,11 +31,19 @@ def run(args: argparse.Namespace) -> int:
         methods.add_row(name, _settings(method()))
     data = Table("data set", "for", title="Data sets", title_justify="left")
     for layout in LAYOUTS.values():
-        data.add_row(layout.name, f"{layout.task} segmentation")
+        data.add_row(layout.name, layout.task if layout.task == "depth" else f"{layout.task} segmentation")
     tables = Table("recipe", "table", title="Recipes", title_justify="left")
     for name in recipes.names():
         tables.add_row(name, recipes.load_recipe(name).title)
-    for table in (models, methods, data, tables):
+    families: dict[str, dict[str, None]] = {}
+    for family in FAMILIES.values():
+        families.setdefault(family.title, {}).update(dict.fromkeys(family.tasks))
+    library = Table("network of transformers", "load and predict", title="Folders and hub names", title_justify="left")
+    for title, tasks in families.items():
+        library.add_row(title, ", ".join(tasks))
+    for name, why in ONLY_ACCELERATED.items():
+        library.add_row(name, f"accelerate only: it {why}")
+    for table in (models, library, methods, data, tables):
         console.output().print(table)
     return 0
 

@@ -52,6 +52,28 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
     return dict.fromkeys(args.option, True)
 
 
+def add_library(parser: argparse.ArgumentParser) -> None:
+    """``--revision``, ``--task`` and ``--pixels``: of networks of transformers."""
+    group = parser.add_argument_group("networks of transformers")
+    group.add_argument("--revision", metavar="R", help="branch, tag or commit of a hub name")
+    group.add_argument("--task", help="what to make of it, where it can do several: panoptic, instance or semantic")
+    group.add_argument(
+        "--pixels",
+        type=positive,
+        nargs="+",
+        metavar="N",
+        help="features of the whole image with a shorter side of N pixels, or of H W (default: as its processor says)",
+    )
+
+
+def library_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Keywords of ``load``."""
+    if args.pixels is not None and len(args.pixels) > 2:
+        raise ValueError(f"--pixels: expected the shorter side, or height and width, got {len(args.pixels)} numbers")
+    size = None if args.pixels is None else args.pixels[0] if len(args.pixels) == 1 else tuple(args.pixels)
+    return {"revision": args.revision, "task": args.task, "size": size}
+
+
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """``--device``, ``--dtype`` and ``--threads``."""
     parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default: cpu)")

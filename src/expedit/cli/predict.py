@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from . import console, predict_video
 from .options import (
     add_compile,
+    add_library,
     add_machine,
     add_options,
     add_window_batch,
     check_compile,
     check_device,
     dtype_of,
+    library_of,
     options_of,
 )
 from .pictures import SURE
@@ -43,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"of instances and tracks that are drawn (default: {SURE})",
     )
     parser.add_argument("--tokens", action="store_true", help="draw the token clusters over the image, too")
+    parser.add_argument(
+        "--save-features", action="store_true", help="write features as NAME_features.npy, too (h x w x channels)"
+    )
+    add_library(parser)
     add_window_batch(parser)
     add_machine(parser)
     add_compile(parser)
@@ -63,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     check_paths(args.paths)
     writable(args.output)
     dtype = dtype_of(args)
-    model = load(args.model).to(check_device(args.device))
+    model = load(args.model, **library_of(args)).to(check_device(args.device))
     check_compile(args, model)
     if args.method:
         model = accelerate(model, args.method, dtype=dtype, compile=args.compile, **options)
@@ -123,6 +129,7 @@ def segment(model: nn.Module, path: Path, args: argparse.Namespace) -> None:
     from PIL import Image
 
     from ..data.decode import read_image
+    from ..data.writing import write_array
     from ..inference import predict
     from .pictures import RESULTS
 
@@ -132,6 +139,9 @@ def segment(model: nn.Module, path: Path, args: argparse.Namespace) -> None:
     drawn = {"tokens": tokens(model, image)} if args.tokens else {}
     for kind, picture in {**result.pictures, **drawn}.items():
         Image.fromarray(picture).save(args.output / f"{path.stem}_{kind}.png")
+    for kind, values in result.arrays.items():
+        if kind != "features" or args.save_features:
+            write_array(args.output / f"{path.stem}_{kind}.npy", values)
     height, width = image.shape[:2]
     summary = {"image": path.name, "height": height, "width": width, "model": args.model,
                "method": args.method or "dense", "task": prediction.task, **result.facts}  # fmt: skip
@@ -139,14 +149,14 @@ def segment(model: nn.Module, path: Path, args: argparse.Namespace) -> None:
 
 
 def tokens(model: nn.Module, image: np.ndarray) -> np.ndarray:
-    """The clusters of the image's tokens over the image, the whole image as one window."""
+    """The clusters of the image's tokens over what the model sees of the image, as one window."""
     from .. import draw
     from ..cost.trace import image_clusters
     from ..models.card import card_of
-    from ..prepare import prepared
+    from ..prepare import seen
 
-    card = card_of(model)
-    owner = image_clusters(model, prepared(image, card)[0].to(next(model.parameters())), card.multiple)
+    pixels, picture = seen(model, image)
+    owner = image_clusters(model, pixels.to(next(model.parameters())), card_of(model).multiple)
     if owner is None:
         raise ValueError("--tokens: a dense model clusters nothing; give a method with -m")
-    return draw.clusters(image, owner)
+    return draw.clusters(picture, owner)

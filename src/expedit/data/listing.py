@@ -16,7 +16,7 @@ from unicodedata import normalize
 
 from .decode import IMAGE_ENDINGS
 
-RESULT_KINDS = ("labels", "mask", "overlay", "legend", "panoptic", "tokens")
+RESULT_KINDS = ("labels", "mask", "overlay", "legend", "panoptic", "tokens", "depth", "features")
 """``NAME_<kind>.png`` are the pictures that ``expedit predict`` writes beside ``NAME.json``."""
 
 RESULT = re.compile(rf"(?P<name>.+)_(?:{'|'.join(RESULT_KINDS)})\.png")

@@ -40,3 +40,9 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
     """``(H, W)`` or ``(H, W, 3)`` uint8."""
     with whole(path) as partial:
         Image.fromarray(pixels).save(partial, format="PNG")
+
+
+def write_array(path: Path, values: np.ndarray) -> None:
+    """``.npy``."""
+    with whole(path) as partial, partial.open("wb") as file:
+        np.save(file, values, allow_pickle=False)
