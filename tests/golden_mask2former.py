@@ -71,6 +71,8 @@ def golden_model(folder, path, kind=Mask2Former, **card):
             temperature=config["temperature_cluster"],
             top_k=config["top_k"],
             restore_temperature=config["temperature_reconstruct"],
+            normalize="l2",
+            official_weights=True,
         )
         model = expedit.accelerate(model, method, **OFFICIAL)
     return model, config

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 
-def cluster(x, grid, cells, iterations, neighbourhood, temperature):
-    """(P, D) tokens, loops over tokens and centres, spec (b) step by step."""
+def first_centres(x, grid, cells):
+    """(P, D) tokens: the mean of every cell, whose edges are rounded outwards."""
     (H, W), (h, w) = grid, cells
     image = x.double().reshape(H, W, -1)
     centres = []
@@ -16,7 +16,25 @@ def cluster(x, grid, cells, iterations, neighbourhood, temperature):
             rows = slice(j * H // h, math.ceil((j + 1) * H / h))
             columns = slice(i * W // w, math.ceil((i + 1) * W / w))
             centres.append(image[rows, columns].reshape(-1, x.shape[1]).mean(0))
-    centres = torch.stack(centres)
+    return torch.stack(centres)
+
+
+def spread(x, grid, cells):
+    """(P, D) tokens: mean squared distance of a token to the first centre of the cell that it lies in."""
+    (H, W), (h, w) = grid, cells
+    centres = first_centres(x, grid, cells)
+    distances = [
+        (token - centres[place // W * h // H * w + place % W * w // W]).square().sum()
+        for place, token in enumerate(x.double())
+    ]
+    return sum(distances) / len(distances)
+
+
+def cluster(x, grid, cells, iterations, neighbourhood, temperature):
+    """(P, D) tokens, loops over tokens and centres, step by step."""
+    (H, W), (h, w) = grid, cells
+    image = x.double().reshape(H, W, -1)
+    centres = first_centres(x, grid, cells)
     radius = neighbourhood // 2
     for _ in range(iterations):
         total = torch.zeros_like(centres)
@@ -37,7 +55,7 @@ def cluster(x, grid, cells, iterations, neighbourhood, temperature):
 
 
 def reconstruct(x, centres, values, top_k, temperature, normalize="l2"):
-    """(P, D) tokens, (K, D) centres, (K, E) values, spec (c) row by row."""
+    """(P, D) tokens, (K, D) centres, (K, E) values, row by row as published: norms are at least 1e-12."""
     rows = []
     for token in x.double():
         weight = (-temperature * (token - centres.double()).square().sum(1)).exp()
@@ -86,7 +104,7 @@ def tome(y, ratio):
 
 
 def act(q, k, v, projection, bias):
-    """(heads, N, d) scaled queries, keys, values: grouping by packed code, spec (f), one head at a time."""
+    """(heads, N, d) scaled queries, keys, values: grouping by packed code, one head at a time."""
     out = torch.empty_like(v)
     for head in range(len(q)):
         cells = torch.floor((q[head] @ projection + bias) / 8).long()

@@ -80,9 +80,7 @@ def test_ties_at_the_kth_weight_stay(shared, k):
 @pytest.mark.parametrize(("k", "temperature"), [(1, 0.02), (4, 0.02), (4, 0.05)])
 def test_underflow(shared, k, temperature):
     t, _ = golden(shared, "reconstruction_ties_and_underflow")
-    index, weight = reading_weights(
-        t["underflow.tokens_before"], t["underflow.centres"], k, temperature, underflow=True
-    )
+    index, weight = reading_weights(t["underflow.tokens_before"], t["underflow.centres"], k, temperature, official=True)
     got = TokenMap(index, weight, 24).up(t["underflow.cluster_values"])
     want = t[f"underflow.output.k{k}.t{temperature}"]
     assert torch.allclose(got, want, atol=1e-5, rtol=2e-3)
@@ -108,6 +106,8 @@ def as_expedit(c):
         temperature=c["temperature_cluster"],
         top_k=c["top_k"],
         restore_temperature=c["temperature_reconstruct"],
+        normalize="l2",
+        official_weights=True,
     )
 
 

@@ -9,14 +9,16 @@ methods = st.one_of(
     st.builds(
         Expedit,
         alpha=st.integers(0, 40),
-        grid=st.tuples(st.integers(5, 40), st.integers(5, 40)),
+        grid=st.tuples(st.integers(5, 40), st.integers(5, 40)) | st.floats(0.01, 1),
         iterations=st.integers(0, 9),
         neighbourhood=st.sampled_from([1, 3, 5, 7]),
-        temperature=st.floats(1e-4, 10),
+        sharpness=st.floats(0.1, 99),
+        temperature=st.none() | st.floats(1e-4, 10),
         top_k=st.integers(1, 25) | st.just(-1),
         restore_temperature=st.none() | st.floats(1e-4, 10),
         normalize=st.sampled_from(["l2", "l1"]),
         restore=st.sampled_from(["logits", "features"]),
+        official_weights=st.booleans(),
     ),
     st.builds(
         EViT,
@@ -27,7 +29,11 @@ methods = st.one_of(
     ),
     st.builds(ToMe, ratio=st.floats(0, 1)),
     st.builds(ACT, query_hashes=st.integers(1, 32), seed=st.integers(0, 99)),
-    st.builds(Pool, alpha=st.integers(0, 40), grid=st.tuples(st.integers(1, 40), st.integers(1, 40))),
+    st.builds(
+        Pool,
+        alpha=st.integers(0, 40),
+        grid=st.tuples(st.integers(1, 40), st.integers(1, 40)) | st.floats(0.01, 1),
+    ),
 )
 
 
@@ -41,22 +47,26 @@ def test_a_bare_name_is_the_default(name):
     assert parse(name) == parse(f"{name}()") == METHODS[name]()
 
 
-def test_published_defaults():
+def test_defaults():
+    """Published ones but for Expedit's scale-free sharpness, averaging weights and grids as a share."""
     assert parse("Expedit(alpha=10, grid=(28, 28))") == Expedit(
         alpha=10,
         grid=(28, 28),
         iterations=5,
         neighbourhood=5,
-        temperature=0.02,
+        sharpness=8.0,
+        temperature=None,
         top_k=20,
         restore_temperature=None,
-        normalize="l2",
+        normalize="l1",
         restore="logits",
+        official_weights=False,
     )
+    assert parse("expedit") == Expedit(alpha=10, grid=0.7)
     assert parse("evit") == EViT(keep_rate=0.8, layers=(7, 13, 19), fuse=True, top_k=1, restore_temperature=0.005)
     assert parse("tome") == ToMe(ratio=0.3)
     assert parse("act") == ACT(query_hashes=24, seed=0)
-    assert parse("pool") == Pool(alpha=10, grid=(28, 28))
+    assert parse("pool") == Pool(alpha=10, grid=0.7)
 
 
 def test_a_method_object_passes_through():
@@ -95,7 +105,13 @@ def test_lists_become_tuples():
         ("expedit(alpha=True)", "alpha"),
         ("expedit(grid=(3, 3), top_k=20)", "at most the 9 clusters"),
         ("expedit(temperature=0)", "temperature"),
-        ("expedit(normalize='l3')", "'l2', 'l1'"),
+        ("expedit(grid=1.5)", "two integers .* or a share of each side in \\(0, 1\\], got 1.5"),
+        ("pool(grid=0.0)", "or a share"),
+        ("pool(grid='0.7')", "or a share"),
+        ("expedit(grid=True)", "or a share"),
+        ("expedit(sharpness=0)", "sharpness"),
+        ("expedit(official_weights='no')", "official_weights"),
+        ("expedit(normalize='l3')", "'l1', 'l2'"),
         ("evit(keep_rate=0)", "keep_rate"),
         ("evit(layers=())", "layers"),
         ("evit(layers=(3, 3))", "layers"),

@@ -74,6 +74,8 @@ def method_of(config):
         temperature=config["temperature_cluster"],
         top_k=config["top_k"],
         restore_temperature=config["temperature_reconstruct"],
+        normalize="l2",
+        official_weights=True,
     )
 
 

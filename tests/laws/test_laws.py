@@ -41,7 +41,10 @@ BACKBONES = {
 METHODS = {
     "expedit": Expedit(alpha=2, grid=(4, 5), top_k=6),
     "expedit-tiled": Expedit(alpha=2, grid=(5, 7), neighbourhood=3, top_k=6),
-    "expedit-features": Expedit(alpha=1, grid=(3, 5), top_k=-1, normalize="l1", restore="features"),
+    "expedit-features": Expedit(alpha=1, grid=0.6, top_k=-1, restore="features"),
+    "expedit-published": Expedit(
+        alpha=2, grid=(4, 5), temperature=0.02, top_k=6, normalize="l2", official_weights=True
+    ),
     "evit": EViT(keep_rate=0.6, layers=(1, 2, 4)),
     "evit-read-3": EViT(keep_rate=0.6, layers=(1, 3), fuse=False, top_k=3),
     "tome": ToMe(ratio=0.3),

@@ -12,7 +12,7 @@ from expedit.methods.act import QueryClusters
 from expedit.methods.evit import Attentive, EViT
 from expedit.methods.pool import Averages
 from expedit.methods.tome import Merged
-from expedit.operators.clustering import cluster
+from expedit.operators.clustering import cluster, spread
 from expedit.operators.matching import descending
 from expedit.operators.similarity import nearest, reading_weights
 from expedit.operators.tiling import Axis, Tiling, _kept_tables, tables
@@ -37,6 +37,39 @@ def test_tiled_clustering_equals_the_literal_loops(grid, cells, neighbourhood):
     for image, got in zip(x, centres, strict=True):
         want = reference.cluster(image, grid, cells, 3, neighbourhood, 0.1)
         assert torch.allclose(got.double(), want, atol=1e-4)
+
+
+@pytest.mark.parametrize(("grid", "cells"), [((6, 6), (4, 4)), ((9, 7), (5, 6)), ((20, 18), (2, 3)), ((5, 5), (1, 1))])
+def test_the_scale_of_tokens_is_their_distance_to_the_first_centres(grid, cells):
+    x = torch.randn(2, grid[0] * grid[1], 6) * 2 + 3
+    got = spread(x, Grid(*grid), Grid(*cells))
+    assert got.shape == (2, 1, 1)
+    want = torch.stack([reference.spread(image, grid, cells) for image in x])
+    assert torch.allclose(got.flatten().double(), want, rtol=1e-5)
+
+
+def test_blank_images_have_a_scale():
+    x = torch.cat((torch.zeros(1, 30, 4), torch.full((1, 30, 4), 7.0), torch.full((1, 30, 4), 1e-3)))
+    scale = spread(x, Grid(5, 6), Grid(3, 3))
+    assert (scale > 0).all()
+    for temperature in (8 / scale, 64 / scale):
+        centres = cluster(x, Grid(5, 6), Grid(3, 3), 5, 3, temperature)
+        assert torch.allclose(centres, x[:, :9], rtol=1e-5)
+        _, weight = reading_weights(x, centres, 4, temperature, "l1")
+        assert torch.allclose(weight.sum(2), torch.ones(3, 30))
+
+
+def test_every_image_has_a_temperature_of_its_own():
+    x, temperature = torch.randn(2, 80, 6), torch.tensor([0.1, 3.0]).reshape(2, 1, 1)
+    for cells in (Grid(5, 6), Grid(2, 2)):
+        centres = cluster(x, Grid(8, 10), cells, 3, 3, temperature)
+        index, weight = reading_weights(x, centres, 4, temperature)
+        for image, (tokens, t) in enumerate(zip(x, (0.1, 3.0), strict=True)):
+            alone = cluster(tokens[None], Grid(8, 10), cells, 3, 3, t)
+            assert torch.allclose(centres[image : image + 1], alone, atol=1e-6)
+            want = TokenMap(*reading_weights(tokens[None], alone, 4, t), cells.length).matrix()
+            got = TokenMap(index[image : image + 1], weight[image : image + 1], cells.length).matrix()
+            assert torch.allclose(got, want, atol=1e-5)
 
 
 def test_places_are_worked_out_once_per_size_whoever_asks_first():
@@ -81,11 +114,18 @@ def test_every_token_is_in_one_tile_and_sees_exactly_its_neighbourhood(tokens, c
             assert token not in seen
             first = tile * axis.step - axis.margin
             seen[token] = {first + int(k) for k in reach[tile, place].nonzero()}
-    labels = reference.nearest_labels((tokens, 1), (cells, 1)).tolist()
+    labels = [token * cells // tokens for token in range(tokens)]
     assert seen == {
         token: set(range(max(label - radius, 0), min(label + radius, cells - 1) + 1))
         for token, label in enumerate(labels)
     }
+
+
+@pytest.mark.parametrize(("tokens", "cells"), [(40, 28), (40, 20), (48, 32), (48, 24), (30, 20), (30, 15), (12, 8)])
+def test_the_published_lattices_give_tokens_the_cells_of_nearest_upsampling(tokens, cells):
+    """At other sizes torch rounds: 23 * 14 / 46 is below 7 there."""
+    _, cell = Axis.of(tokens, cells, tokens).rows(torch.device("cpu"))
+    assert torch.equal(cell[0], reference.nearest_labels((tokens, 1), (cells, 1)))
 
 
 @pytest.mark.parametrize("normalize", ["l2", "l1"])
@@ -98,11 +138,27 @@ def test_reading_weights_equal_the_literal_rows(m, top_k, normalize):
     assert torch.allclose(got.double(), want, atol=1e-4)
 
 
+@pytest.mark.parametrize("normalize", ["l2", "l1"])
+@pytest.mark.parametrize(("m", "top_k"), [(30, 4), (200, 5), (200, 150)])
+def test_official_weights_shrink_as_published_where_half_of_the_tokens_are_far(m, top_k, normalize):
+    x, centres, values = torch.randn(1, 40, 8), torch.randn(1, m, 8), torch.randn(1, m, 3)
+    nearest_distance = torch.cdist(x, centres).square().amin(2)
+    scale = (27.6 / 0.05 / nearest_distance.median()).sqrt()
+    x, centres = x * scale, centres * scale
+    assert 15 <= (0.05 * torch.cdist(x, centres).square().amin(2) > 27.6).sum() <= 20
+    index, weight = reading_weights(x, centres, top_k, 0.05, normalize, official=True)
+    got = TokenMap(index, weight, m).up(values)[0]
+    want = reference.reconstruct(x[0], centres[0], values[0], top_k, 0.05, normalize)
+    assert torch.allclose(got.double(), want, atol=1e-4)
+    whole = TokenMap(*reading_weights(x, centres, top_k, 0.05, normalize), m).up(values)[0]
+    assert (whole - got).norm(dim=1).gt(0.1).sum() >= 15
+
+
 def test_far_tokens_keep_their_weights():
     """The official exponential underflows here and returns zeros; ours subtracts the row's maximum."""
     x, centres = torch.full((1, 3, 4), 100.0), torch.randn(1, 5, 4)
     _, stable = reading_weights(x, centres, 2, 0.1)
-    _, official = reading_weights(x, centres, 2, 0.1, underflow=True)
+    _, official = reading_weights(x, centres, 2, 0.1, official=True)
     assert torch.allclose(stable.square().sum(2), torch.ones(1, 3))
     assert official.abs().max() == 0
 

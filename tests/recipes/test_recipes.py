@@ -77,7 +77,7 @@ def test_settings_are_those_of_the_specification(shared, name):
         restore = m.temperature if m.restore_temperature is None else m.restore_temperature
         got = (m.iterations, m.neighbourhood, m.temperature, m.top_k, restore, source)
         assert got == expected[m.alpha, tuple(m.grid)]
-        assert (m.normalize, m.restore) == ("l2", "logits")
+        assert (m.normalize, m.restore, m.official_weights) == ("l2", "logits", True)
 
 
 @pytest.mark.parametrize("name", TITLES)

@@ -57,6 +57,7 @@ def test_settings_are_those_of_the_specification(shared, name, recipe):
     assert (method.alpha, counted.alpha) == (int(row[2]), int(row[3]))
     assert (method.iterations, method.neighbourhood, method.top_k) == (int(row[4]), int(row[5]), int(row[7]))
     assert (method.temperature, restore, method.grid) == (float(row[6]), float(row[8]), (8, 8))
+    assert (method.normalize, method.restore, method.official_weights) == ("l2", "logits", True)
     assert ours.settings == "released"
     assert (ours.counted is not None) == (row[2] != row[3])
     if row[1] != row[2] or row[2] != row[3]:

@@ -11,16 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..core import Grid
 from ..methods import ACT, EViT, Expedit, Pool, ToMe
 from ..models import Segmenter
 from ..models.segmenter import MaskTransformer
+from ..operators.lattice import cells_of
 
 
 @dataclass(frozen=True)
 class Sizes:
     """What the closed forms need of a Segmenter and an image."""
 
-    patches: int
+    grid: Grid
     patch: int
     width: int
     hidden: int
@@ -35,9 +37,8 @@ class Sizes:
         vit, head = model.encoder, model.decoder
         if not isinstance(head, MaskTransformer):
             raise ValueError("the published tables have no Segmenter with a linear decoder")
-        rows, columns = -(-image[0] // vit.patch), -(-image[1] // vit.patch)
         return Sizes(
-            patches=rows * columns,
+            grid=Grid(-(-image[0] // vit.patch), -(-image[1] // vit.patch)),
             patch=vit.patch,
             width=vit.width,
             hidden=vit.hidden,
@@ -46,6 +47,11 @@ class Sizes:
             head_layers=len(head.blocks),
             classes=head.cls_emb.shape[1],
         )
+
+    @property
+    def patches(self) -> int:
+        """Tokens without the class token."""
+        return self.grid.length
 
     def embed(self) -> int:
         """Patch convolution with its bias."""
@@ -112,14 +118,14 @@ def _hourglass(s: Sizes, alpha: int, few: int, head_patches: int) -> float:
 
 
 def _expedit(s: Sizes, method: Expedit, clusters: Sequence[float]) -> float:
-    few = method.grid[0] * method.grid[1]
+    few = cells_of(method.grid, s.grid).length
     body = _hourglass(s, method.alpha, few, few if method.restore == "logits" else s.patches)
     down = s.cluster(few, method.iterations, method.neighbourhood)
     return body + down + s.read(s.patches, few, method.top_k)
 
 
 def _pool(s: Sizes, method: Pool, clusters: Sequence[float]) -> float:
-    few = method.grid[0] * method.grid[1]
+    few = cells_of(method.grid, s.grid).length
     return _hourglass(s, method.alpha, few, few)
 
 

@@ -12,6 +12,7 @@ from itertools import accumulate
 from ..core import Grid
 from ..methods import Expedit
 from ..models.mask2former import Architecture
+from ..operators.lattice import cells_of
 from ..operators.windows import padded_grid
 
 NORM = 5
@@ -43,7 +44,7 @@ def _stage(net: Architecture, grid: Grid, c: int, depth: int, method: Expedit | 
     window = Grid(net.window, net.window)
     if method is None:
         return depth * _block(net, grid, c, window)
-    reduced, cells, tokens = end - method.alpha, Grid(*method.grid), padded_grid(grid, window).length
+    reduced, cells, tokens = end - method.alpha, cells_of(method.grid, window), padded_grid(grid, window).length
     lattice = Grid(
         *(side // whole * part for side, whole, part in zip(padded_grid(grid, window), window, cells, strict=True))
     )

@@ -1,7 +1,7 @@
 """ACT: attention of query clusters found by locality-sensitive hashing; keys and values stay whole.
 
 Zheng et al., "End-to-End Object Detection with Adaptive Clustering Transformer", BMVC 2021, as in the Expedit paper's
-comparison (spec f). The number of clusters depends on the data: this is the one method without static shapes.
+comparison. The number of clusters depends on the data: this is the one method without static shapes.
 """
 
 from __future__ import annotations

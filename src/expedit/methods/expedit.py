@@ -12,9 +12,9 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from ..core import FEATURES, LOGITS, Anatomy, Cut, Grid, Guide, Method, Span, TokenMap, attn
-from ..core.checks import choice, integer, number, pair
-from ..operators.clustering import cluster
-from ..operators.lattice import fit, identity
+from ..core.checks import choice, integer, number
+from ..operators.clustering import cluster, spread
+from ..operators.lattice import Cells, checked, fit, identity
 from ..operators.similarity import Normalize, reading_weights
 
 
@@ -24,14 +24,18 @@ class Expedit(Method):
 
     Attributes:
         alpha: α, blocks that run at full resolution (Swin: counted over all stages).
-        grid: h x w, the lattice of clusters (Swin: per window). The main knob beside α.
+        grid: h x w, the lattice of clusters, or its share of each side of the token map at hand: 0.7 is 28 x 28 of
+            40 x 40. Swin: per window. The main knob beside α.
         iterations: updates of the clustering.
         neighbourhood: odd side of the cells around a token that may serve it.
-        temperature: multiplies the squared distance in the clustering.
+        sharpness: what multiplies squared distances in units of their scale, the mean squared distance of the tokens
+            of an image to the cell averages that clustering starts with. Small is soft.
+        temperature: what multiplies squared distances as they are, in place of ``sharpness``; published: 0.02.
         top_k: clusters that a token reads at the end; -1 reads all.
-        restore_temperature: the same as ``temperature`` in the reconstruction; ``None`` takes ``temperature``.
-        normalize: ``"l2"`` as published, or ``"l1"``: the weights of a token sum to 1.
+        restore_temperature: what multiplies squared distances in the reconstruction; ``None`` is as in the clustering.
+        normalize: ``"l1"``: the weights of a token sum to 1; or ``"l2"`` as published.
         restore: ``"logits"`` as published (the head runs on the clusters), or ``"features"`` (before the head).
+        official_weights: reconstruct as the official code does: tokens far from every cluster shrink or vanish.
 
     Example:
         >>> import expedit
@@ -42,29 +46,33 @@ class Expedit(Method):
     headline: ClassVar[tuple[str, ...]] = ("alpha", "grid")
 
     alpha: int = 10
-    grid: tuple[int, int] = (28, 28)
+    grid: Cells = 0.7
     iterations: int = 5
     neighbourhood: int = 5
-    temperature: float = 0.02
+    sharpness: float = 8.0
+    temperature: float | None = None
     top_k: int = 20
     restore_temperature: float | None = None
-    normalize: Normalize = "l2"
+    normalize: Normalize = "l1"
     restore: Literal["logits", "features"] = "logits"
+    official_weights: bool = False
 
     def __post_init__(self) -> None:
         integer("alpha", self.alpha, 0)
-        object.__setattr__(self, "grid", pair("grid", self.grid))
+        object.__setattr__(self, "grid", checked(self.grid))
         integer("iterations", self.iterations, 0)
         if integer("neighbourhood", self.neighbourhood, 1) % 2 == 0:
             raise ValueError(f"neighbourhood: expected an odd integer, got {self.neighbourhood}")
-        number("temperature", self.temperature, 0, float("inf"))
-        clusters = self.grid[0] * self.grid[1]
+        number("sharpness", self.sharpness, 0, float("inf"))
+        for name in ("temperature", "restore_temperature"):
+            if getattr(self, name) is not None:
+                number(name, getattr(self, name), 0, float("inf"))
+        clusters = self.grid[0] * self.grid[1] if isinstance(self.grid, tuple) else self.top_k
         if self.top_k != -1 and integer("top_k", self.top_k, 1) > clusters:
             raise ValueError(f"top_k: expected at most the {clusters} clusters of grid {self.grid}, got {self.top_k}")
-        if self.restore_temperature is not None:
-            number("restore_temperature", self.restore_temperature, 0, float("inf"))
-        choice("normalize", self.normalize, ("l2", "l1"))
+        choice("normalize", self.normalize, ("l1", "l2"))
         choice("restore", self.restore, ("logits", "features"))
+        choice("official_weights", self.official_weights, (False, True))
 
     def cuts(self, net: Anatomy) -> Sequence[Cut]:
         """One span from before block α to the named end."""
@@ -78,7 +86,7 @@ class Clusters:
 
     Attributes:
         settings: of the method.
-        nominal: token lattice of the network's own image size; smaller images keep what they have (``core.lattice``).
+        nominal: token lattice of the network's own image size; smaller images keep what they have.
     """
 
     guide: ClassVar[Guide] = "tokens"
@@ -92,7 +100,10 @@ class Clusters:
         grid, cells = fit(s.grid, grid, "expedit", self.nominal)
         if cells == grid:
             return x, identity(x, grid)
-        centres = cluster(x, grid, cells, s.iterations, s.neighbourhood, s.temperature)
-        temperature = s.temperature if s.restore_temperature is None else s.restore_temperature
-        index, weight = reading_weights(x, centres, min(s.top_k, cells.length), temperature, s.normalize)
+        temperature = s.sharpness / spread(x, grid, cells) if s.temperature is None else s.temperature
+        centres = cluster(x, grid, cells, s.iterations, s.neighbourhood, temperature)
+        if s.restore_temperature is not None:
+            temperature = s.restore_temperature
+        top_k = min(s.top_k, cells.length)
+        index, weight = reading_weights(x, centres, top_k, temperature, s.normalize, s.official_weights)
         return centres.to(x.dtype), TokenMap(index, weight, cells.length, cells)

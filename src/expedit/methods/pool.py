@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core import LOGITS, Anatomy, Cut, Grid, Guide, Method, Span, TokenMap, attn, to_map, to_tokens
-from ..core.checks import integer, pair
-from ..operators.lattice import fit, identity
+from ..core.checks import integer
+from ..operators.lattice import Cells, checked, fit, identity
 
 
 @dataclass(frozen=True, repr=False)
@@ -21,7 +21,7 @@ class Pool(Method):
 
     Attributes:
         alpha: blocks that run at full resolution.
-        grid: h x w, the lattice of pooled tokens.
+        grid: h x w, the lattice of pooled tokens, or its share of each side of the token map at hand.
 
     Example:
         >>> import expedit
@@ -32,11 +32,11 @@ class Pool(Method):
     headline: ClassVar[tuple[str, ...]] = ("alpha", "grid")
 
     alpha: int = 10
-    grid: tuple[int, int] = (28, 28)
+    grid: Cells = 0.7
 
     def __post_init__(self) -> None:
         integer("alpha", self.alpha, 0)
-        object.__setattr__(self, "grid", pair("grid", self.grid))
+        object.__setattr__(self, "grid", checked(self.grid))
 
     def cuts(self, net: Anatomy) -> Sequence[Cut]:
         """One span from before block α to the logits."""
@@ -55,7 +55,7 @@ class Averages:
 
     guide: ClassVar[Guide] = "tokens"
 
-    grid: tuple[int, int]
+    grid: Cells
     nominal: Grid | None = None
 
     def __call__(self, x: Tensor, guide: Tensor, grid: Grid | None) -> tuple[Tensor, TokenMap]:
@@ -64,7 +64,7 @@ class Averages:
         if cells == grid:
             return x, identity(x, grid)
         index, weight = bilinear(grid, cells, x.device)
-        token_map = TokenMap(index.expand(len(x), -1, -1), weight.expand(len(x), -1, -1), cells.length, cells)
+        token_map = TokenMap(index.expand(x.shape[0], -1, -1), weight.expand(x.shape[0], -1, -1), cells.length, cells)
         return to_tokens(F.adaptive_avg_pool2d(to_map(x, grid), cells)), token_map
 
 

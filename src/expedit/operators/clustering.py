@@ -16,7 +16,30 @@ from .similarity import full_precision
 from .tiling import Tables, Tiling, gather_shared, tables
 
 
-def cluster(x: Tensor, grid: Grid, cells: Grid, iterations: int, neighbourhood: int, temperature: float) -> Tensor:
+def spread(x: Tensor, grid: Grid, cells: Grid) -> Tensor:
+    """How far tokens are from the centres that clustering starts with: the scale that a temperature is relative to.
+
+    Args:
+        x: ``(b, grid.length, c)`` tokens.
+        grid: lattice of the tokens.
+        cells: lattice of the clusters.
+
+    Returns:
+        Mean squared distance of a token to the average of the cell it lies in, ``(b, 1, 1)`` fp32, at least what
+        distances in fp32 can resolve, so that it divides for a blank image, too.
+    """
+    x = x.detach().float()
+    first = to_tokens(F.adaptive_avg_pool2d(to_map(x, grid), cells))
+    row = torch.arange(grid.h, device=x.device) * cells.h // grid.h
+    column = torch.arange(grid.w, device=x.device) * cells.w // grid.w
+    own = gather_shared(first, row[:, None] * cells.w + column).flatten(1, 2)
+    distance, length = ((y * y).sum((1, 2), keepdim=True) / grid.length for y in (x - own, x))
+    return torch.maximum(distance, 1e-6 * length).clamp_min(1e-30)
+
+
+def cluster(
+    x: Tensor, grid: Grid, cells: Grid, iterations: int, neighbourhood: int, temperature: float | Tensor
+) -> Tensor:
     """Soft clustering of tokens into a lattice of cells (paper section 3.2, token clustering layer).
 
     The centres start as adaptive averages. In every iteration a token spreads over the cells of its
@@ -29,7 +52,7 @@ def cluster(x: Tensor, grid: Grid, cells: Grid, iterations: int, neighbourhood: 
         cells: lattice of the clusters, at most ``grid`` along each axis.
         iterations: number of updates.
         neighbourhood: odd side of the neighbourhood, in cells.
-        temperature: multiplies the squared distance; small is soft.
+        temperature: multiplies the squared distance; small is soft. One for all images, or ``(b, 1, 1)``.
 
     Returns:
         Centres ``(b, cells.length, c)`` in fp32, row-major.
@@ -45,14 +68,15 @@ def cluster(x: Tensor, grid: Grid, cells: Grid, iterations: int, neighbourhood: 
     with full_precision(x.device):
         tiled = gather_shared(x, at.tokens).flatten(0, 1)
         products = None if direct else tiling.products(tiled, at)
-        mean = _mean(_by_chunk(at.pooled.expand(len(x), -1, -1, -1), at))
+        twice = 2 * (temperature[..., None] if isinstance(temperature, Tensor) else temperature)
+        mean = _mean(_by_chunk(at.pooled.expand(x.shape[0], -1, -1, -1), at))
         for _ in range(iterations):
             # x . s for all visitors and cells of a chunk; the sum over mean * inner is |s|^2
             inner = tiled @ (mean.mT @ tiled).mT if products is None else torch.bmm(products, mean)
             closeness = inner - (mean * inner).sum(1, keepdim=True).mul_(0.5)
-            logits = _by_tile(closeness, at).mul_(2 * temperature).masked_fill_(at.beyond, float("-inf"))
+            logits = _by_tile(closeness, at).mul_(twice).masked_fill_(at.beyond, float("-inf"))
             mean = _mean(_by_chunk(logits.softmax(3).masked_fill_(at.empty, 0.0), at))
-        return _add_up((_by_tile(mean, at).flatten(0, 1).mT @ tiled).unflatten(0, (len(x), -1)), at)
+        return _add_up((_by_tile(mean, at).flatten(0, 1).mT @ tiled).unflatten(0, (x.shape[0], -1)), at)
 
 
 def _mean(share: Tensor) -> Tensor:
@@ -68,15 +92,15 @@ def _by_chunk(share: Tensor, at: Tables) -> Tensor:
 
 def _by_tile(value: Tensor, at: Tables) -> Tensor:
     """From ``(b * chunks, overlaps * p, s)`` to ``(b, tiles, p, overlaps * s)``."""
-    rows = value.unflatten(0, (-1, len(at.visitors))).flatten(1, 2)
+    rows = value.unflatten(0, (-1, at.visitors.shape[0])).flatten(1, 2)
     return gather_shared(rows, at.used).flatten(3)
 
 
 def _add_up(given: Tensor, at: Tables) -> Tensor:
     """What tiles give to their cells ``(b, tiles, q, c)``, to centres ``(b, cells, c)``: bags of rows, no atomics."""
-    image = torch.arange(len(given), device=given.device)[:, None, None]
+    image = torch.arange(given.shape[0], device=given.device)[:, None, None]
     rows = (at.givers + image * given[0, :, :, 0].numel()).flatten(0, 1)
-    there = at.there.expand(len(given), -1, -1).flatten(0, 1)
+    there = at.there.expand(given.shape[0], -1, -1).flatten(0, 1)
     total = F.embedding_bag(rows, given.flatten(0, 2), per_sample_weights=there, mode="sum")
-    totals: Tensor = total.unflatten(0, (len(given), -1))
+    totals: Tensor = total.unflatten(0, (given.shape[0], -1))
     return totals

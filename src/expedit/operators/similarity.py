@@ -22,7 +22,12 @@ SMALL_MAP = 128
 
 
 def reading_weights(
-    x: Tensor, centres: Tensor, top_k: int, temperature: float, normalize: Normalize = "l2", underflow: bool = False
+    x: Tensor,
+    centres: Tensor,
+    top_k: int,
+    temperature: float | Tensor,
+    normalize: Normalize = "l2",
+    official: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """How much each token reads of each centre (paper section 3.2, token reconstruction layer).
 
@@ -35,10 +40,11 @@ def reading_weights(
         x: ``(b, n, c)`` tokens.
         centres: ``(b, m, c)``.
         top_k: how many centres a token reads, at most m; -1 reads all.
-        temperature: multiplies the squared distance.
+        temperature: multiplies the squared distance. One for all images, or ``(b, 1, 1)``.
         normalize: ``"l2"`` or ``"l1"``.
-        underflow: evaluate the exponential as the official code does, without subtracting the row's maximum: tokens
-            far from every centre then shrink to zero (spec c, "underflow").
+        official: evaluate the exponential as the official code does, without subtracting the row's maximum, so that
+            the norm of a row is at least 1e-12: a token with ``temperature * |x - s|^2 > 27.6`` for the nearest centre
+            shrinks, and above 103 it is zero.
 
     Returns:
         index ``(b, n, k)`` int64 and weight ``(b, n, k)`` fp32, k static: from shapes and settings.
@@ -52,7 +58,7 @@ def reading_weights(
     else:
         near, index = near.topk(top_k, dim=2)
         threshold = near[:, :, -1:]
-    shift = 0.5 * x.float().square().sum(2, keepdim=True) if underflow else near.amax(2, keepdim=True)
+    shift = 0.5 * x.float().square().sum(2, keepdim=True) if official else near.amax(2, keepdim=True)
     weight = torch.where(near >= threshold, (2 * temperature * (near - shift)).exp(), 0.0)
     return index, F.normalize(weight, p=2.0 if normalize == "l2" else 1.0, dim=2, eps=1e-12)
 

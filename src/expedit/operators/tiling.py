@@ -78,7 +78,7 @@ class Axis(NamedTuple):
     def rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Token positions of every tile ``(tiles, p)`` (clamped where a tile has fewer) and their cells (-1 there).
 
-        The cell of a token is the one nearest-neighbour up-sampling of the lattice would give it (spec b.2).
+        The cell of a token is the one nearest-neighbour up-sampling of the lattice would give it.
         """
         tile = torch.arange(self.tiles, device=device)
         first = (tile * self.step * self.tokens + self.cells - 1) // self.cells
@@ -146,10 +146,10 @@ class Tiling(NamedTuple):
         for down, right in self.offsets:
             ahead = down * self.w.tiles + right
             if ahead >= 0:
-                pairs = torch.bmm(tiled[: len(tiled) - ahead], tiled[ahead:].mT)
+                pairs = torch.bmm(tiled[: tiled.shape[0] - ahead], tiled[ahead:].mT)
                 near[down, right] = F.pad(pairs, (0, 0, 0, 0, 0, ahead))
                 near[-down, -right] = F.pad(pairs.mT, (0, 0, 0, 0, ahead, 0))
-        maps = [near[offset].unflatten(0, (-1, len(at.tokens))).flatten(1, 2) for offset in self.offsets]
+        maps = [near[offset].unflatten(0, (-1, at.tokens.shape[0])).flatten(1, 2) for offset in self.offsets]
         rows = torch.cat([*maps, torch.zeros_like(maps[0][:, :1])], 1)
         return gather_shared(rows, at.pairs).flatten(4, 5).flatten(2, 3).flatten(0, 1)
 
