@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data_files import picture, write
 from expedit.cli import main
@@ -12,6 +13,7 @@ from expedit.data import LAYOUTS
 from expedit.data.inspect import inspect
 from expedit.data.layouts import guess
 from expedit.data.storage import Tree
+from image_files import saved
 
 ZERO = np.zeros((3, 4), np.uint8)
 ADE = {
@@ -182,6 +184,17 @@ def test_prepared_ade20k(tmp_path):
     truth = {"images": pictures, "categories": [{"id": 7, "name": "bed "}], "annotations": []}
     write(root / "ADEChallengeData2016", {"ade20k_instance_val.json": truth})
     assert [(report.name, report.problem) for report in inspect(root)] == [("ade20k", None), ("ade20k-instance", None)]
+
+
+@pytest.mark.parametrize(("orientation", "turned"), [(1, False), (3, True), (6, True)])
+def test_photographs_that_are_turned_are_counted(tmp_path, orientation, turned):
+    exif = Image.Exif()
+    exif[274] = orientation
+    photograph = saved(Image.fromarray(picture(8, 8)), "JPEG", exif=exif)
+    root = write(tmp_path, {"images/val/a.jpg": photograph, "labels/val/a.png": np.zeros((8, 8), np.uint8)})
+    [report] = inspect(write(root, {"classes.txt": "road"}))
+    assert report.problem is None
+    assert [("1 of 1 photographs" in remark, "EXIF" in remark) for remark in report.remarks] == [(True, True)] * turned
 
 
 def test_camvid(shared):

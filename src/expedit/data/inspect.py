@@ -10,15 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from .coco_files import CocoFiles
+from .decode import is_turned, most_bytes
+from .depth import DepthFiles
 from .folder import CLASS_FILE, has_class_list
 from .layouts import LAYOUTS, Layout, guess
-from .pairs import spans
+from .pairs import Pairs, spans
 from .storage import Tree
 
 SAMPLES = 20
 
 NUMBERS = tuple(str(value) for value in range(255))
 """Names for the label values of data that has no class list."""
+
+PHOTOGRAPHS = (Pairs, CocoFiles, DepthFiles)
+"""Data sets whose images are files that an EXIF tag may turn."""
 
 READ: Mapping[str, Callable[[Any, int], Any]] = {
     "instance": lambda data, index: data[index].masks(),
@@ -76,16 +82,25 @@ def _report(layout: Layout, tree: Tree, split: str, samples: int) -> SplitReport
     remarks: tuple[str, ...] = ()
     unnamed = layout.name == "folder" and not has_class_list(tree)
     values: set[int] = set()
+    turned: list[str] = []
     try:
         data = layout.open(tree.root, split, **({"classes": NUMBERS} if unnamed else {}))
         count, remarks = len(data), data.remarks
         for index in range(0, count, max(1, -(-count // samples)) if samples else 1):
             checked += 1
             sample = READ.get(layout.task, getitem)(data, index)
+            if isinstance(data, PHOTOGRAPHS):
+                path = data.photograph(index)
+                turned += [path] if is_turned(data.tree.read(path, most_bytes()), path) else []
             if unnamed:
                 values.update(np.unique(sample.label).tolist())
     except (OSError, ValueError) as error:
         return SplitReport(layout.name, split, count, checked, str(error), remarks)
+    if turned:
+        remarks += (
+            f"{len(turned)} of {checked} photographs that were read are turned as their EXIF tag says, such as "
+            f"{tree.where(turned[0])}: labels must belong to the turned pictures",
+        )
     missing = (
         f"{tree.where(CLASS_FILE)}: expected the class names here, one per line in the order of the label values; the "
         f"labels that were read hold {spans(sorted(values))}"
