@@ -8,6 +8,7 @@ import pytest
 
 from data_files import picture, write
 from expedit.cli import main
+from expedit.data import open_dataset
 from expedit.data.coco import instance_categories, open_coco_instance, open_coco_panoptic
 from expedit.data.inspect import inspect
 from expedit.data.rle import encode
@@ -195,3 +196,9 @@ def test_doctor_prints_what_was_left_out(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "nothing wrong" in printed
     assert "1 of 2 annotations have no polygon of three points or more and are left out, such as" in printed
+
+
+def test_opening_by_name_warns_of_what_was_left_out(tmp_path):
+    root = coco(tmp_path, {"segmentation": []})
+    with pytest.warns(UserWarning, match="1 of 2 annotations have no polygon of three points or more and are left out"):
+        open_dataset(f"coco-instance:{root}", "val", "instance")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -127,7 +128,7 @@ def open_dataset(data: str | Path, split: str, task: str, **settings: Any) -> Da
 
 
 def open_dataset(data: str | Path, split: str = "val", task: str = "semantic", **settings: Any) -> Any:
-    """A data set from what a user types.
+    """A data set from what a user types; what was left out of it is a Python warning.
 
     Args:
         data: "toy", ``NAME:PATH`` with a name in `LAYOUTS`, or a path, whose layout tells which data set it is.
@@ -159,4 +160,7 @@ def _open(layout: Layout, root: Path | None, split: str, settings: dict[str, Any
     accepted = signature(layout.open).parameters
     if unknown := [name for name in settings if name not in accepted]:
         raise ValueError(f"{layout.name}: has no setting {unknown[0]!r}")
-    return layout.open(root, split, **settings)
+    data = layout.open(root, split, **settings)
+    for remark in data.remarks:
+        warnings.warn(remark, stacklevel=3)
+    return data
