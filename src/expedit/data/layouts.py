@@ -131,7 +131,7 @@ def open_dataset(data: str | Path, split: str = "val", task: str = "semantic", *
     """A data set from what a user types; what was left out of it is a Python warning.
 
     Args:
-        data: "toy", ``NAME:PATH`` with a name in `LAYOUTS`, or a path, whose layout tells which data set it is.
+        data: "toy", ``NAME:PATH`` with a name in `LAYOUTS`, or a path, whose layout shows which data set it is.
         split: "train" or "val".
         task: what it is wanted for: "semantic", "panoptic", "instance", "video" or "depth".
         settings: of the data set, see `open_folder` and `toy.Toy`.

@@ -162,7 +162,7 @@ def _landscape(rng: np.random.Generator, size: int, horizon: float) -> np.ndarra
 
 
 def _wall(rng: np.random.Generator, label: np.ndarray, horizon: float) -> None:
-    """A brick wall with battlements or a gable, standing behind everything else."""
+    """A brick wall with battlements or a gable, at the back of the scene."""
     left, width, height = rng.uniform(-30, 170), rng.uniform(60, 130), rng.uniform(45, 90)
     foot = horizon + rng.uniform(15, 50)
     right, top = left + width, foot - height

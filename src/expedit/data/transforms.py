@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def scaled_size(height: int, width: int, long_max: int, short_max: int) -> tuple[int, int]:
-    """(height, width) after scaling by ``min(long_max / long, short_max / short)``, rounded half up (spec h)."""
+    """(height, width) after scaling by ``min(long_max / long, short_max / short)``, rounded half up."""
     factor = min(long_max / max(height, width), short_max / min(height, width))
     return max(int(height * factor + 0.5), 1), max(int(width * factor + 0.5), 1)
 
