@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from expedit.checkpoints import mask2former
-from expedit.data.video_files import video_writer
+from expedit.data.video_writing import video_writer
 from expedit.models.video_mask2former import VideoMask2Former
 from small_mask2former import small_architecture
 

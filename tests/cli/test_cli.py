@@ -18,27 +18,9 @@ from safetensors.torch import load_file, save_file
 from expedit.checkpoints import safetensors_format
 from expedit.cli import main
 from expedit.cli.doctor import CORE
-from expedit.models import Segmenter
 from expedit.runtime import multiplies_in
 
 SPEC = "expedit(alpha=1, grid=(3, 4), top_k=5)"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    torch.manual_seed(1)
-    model = Segmenter(classes=5, image_size=(64, 64), patch=8, width=32, depth=3, heads=2, head_layers=1)
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    safetensors_format.save(model, path)
-    return path
-
-
-@pytest.fixture
-def photo(tmp_path):
-    path = tmp_path / "photo.png"
-    noise = np.random.default_rng(0).integers(0, 256, (70, 100, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(path)
-    return path
 
 
 def refused(capsys, argv, *words):
@@ -131,7 +113,7 @@ def test_paths_that_are_no_images(checkpoint, photo, tmp_path, capsys):
     empty.mkdir()
     refused(capsys, ["predict", checkpoint, tmp_path / "gone.png"], "gone.png", "no such file")
     refused(capsys, ["predict", checkpoint, text, "-o", tmp_path / "out"], "text.png", "expected an image")
-    refused(capsys, ["predict", checkpoint, empty], "no images")
+    refused(capsys, ["predict", checkpoint, empty], "no pictures in this folder")
     twin = tmp_path / "photo.jpg"
     Image.open(photo).save(twin)
     refused(capsys, ["predict", checkpoint, photo, twin], "overwrite one another")

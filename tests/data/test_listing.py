@@ -1,19 +1,18 @@
 """One rule for the files of a folder: in data sets, in folders of photographs and in folders of frames."""
 
-import json
 import os
 import time
 from unicodedata import normalize
 
+import numpy as np
 import pytest
 
 from data_files import picture, write
 from expedit.data.folder import open_folder
 from expedit.data.listing import RESULT_KINDS, by_key, list_pictures, natural
 from expedit.data.video_files import open_video
+from expedit.data.writing import write_png
 
-OURS = json.dumps({"image": "a.jpg", "height": 6, "width": 8, "model": "m", "method": "dense", "task": "semantic"})
-LABELME = json.dumps({"version": "5.0", "shapes": [], "imagePath": "a.jpg"})
 PHOTO = picture()
 
 
@@ -62,19 +61,18 @@ def test_two_pictures_of_one_name_are_refused(tmp_path, lister, one, other):
 @LISTERS
 @pytest.mark.parametrize("kind", RESULT_KINDS)
 def test_results_of_an_earlier_run_are_left_out(tmp_path, lister, kind):
-    write(tmp_path, {"a.jpg": "", "a.json": OURS, f"a_{kind}.png": "", f"b_{kind}.png": "", "a_x.png": ""})
-    assert lister(tmp_path) == ["a.jpg", "a_x.png", f"b_{kind}.png"]
+    write(tmp_path, {"a.jpg": "", "a.json": "{}", f"b_{kind}.png": "", "a_x.png": "", "b.jpg": ""})
+    write_png(tmp_path / f"a_{kind}.png", np.zeros((4, 4), np.uint8))
+    assert lister(tmp_path) == ["a.jpg", "a_x.png", "b.jpg", f"b_{kind}.png"]
     assert [path.name for path in list_pictures(tmp_path).results] == [f"a_{kind}.png"]
 
 
 @LISTERS
-@pytest.mark.parametrize("summary", [LABELME, "", "[]", None, "pipe"])
-def test_pictures_beside_the_files_of_other_programs_stay(tmp_path, lister, summary):
-    write(tmp_path, {"a.jpg": "", "a_mask.png": ""})
-    if summary == "pipe":
-        os.mkfifo(tmp_path / "a.json")
-    elif summary is not None:
-        write(tmp_path, {"a.json": summary})
+@pytest.mark.parametrize("mask", [PHOTO, "", None])
+def test_pictures_of_other_programs_stay(tmp_path, lister, mask):
+    write(tmp_path, {"a.jpg": "", "a.json": "{}"} | ({} if mask is None else {"a_mask.png": mask}))
+    if mask is None:  # a pipe
+        os.mkfifo(tmp_path / "a_mask.png")
     assert lister(tmp_path) == ["a.jpg", "a_mask.png"]
 
 

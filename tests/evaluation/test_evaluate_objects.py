@@ -218,7 +218,7 @@ def test_what_does_not_go_together_is_refused(coco_panoptic, shared, tmp_path, c
     for argv, complaint in (
         ([path, f"coco-instance:{root}"], "is data for instance models; for panoptic there is coco-panoptic"),
         ([path, root], "expected the layout of one of these: coco-panoptic ("),
-        ([path, coco_panoptic, "--flip"], "are for semantic models"),
+        ([path, coco_panoptic, "--flip"], "--flip: is for semantic models"),
         ([path, coco_panoptic, "--against", "dense"], "panoptic predictions are not compared"),
         ([path, coco_panoptic, "--option", "official_padding"], "give a method with -m"),
         ([path, coco_panoptic, "-m", SPEC, "--option", "official_paint"], "unknown option official_paint; accepted: "),

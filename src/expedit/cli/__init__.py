@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 
+from .console import complain, is_out_of_memory, sentence, steady_streams
 from .interrupts import interruptible
 from .options import remark
 
@@ -31,6 +33,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Exit status: 0 done, 2 the input or the machine does not allow it, 130 or 143 ended by Ctrl-C or by SIGTERM.
     """
     argv = [*(sys.argv[1:] if argv is None else argv)]  # the verb "list" hides the built-in here
+    with steady_streams() as out:
+        status = _main(argv)
+        out.flush()
+        if out.error is None or isinstance(out.error, BrokenPipeError):  # its reader has seen enough, as of ``| head``
+            return status
+        complain(argv[0] if argv else "", f"standard output: {sentence(out.error)}")
+    return 2
+
+
+def _main(argv: Sequence[str]) -> int:
     verb = argv[0] if argv and argv[0] in VERBS else None
     parser = argparse.ArgumentParser(prog="expedit", description="Fast dense prediction without any training.")
     parser.add_argument("--version", action="store_true", help="print the version and exit")
@@ -48,45 +60,68 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.verb is None:
         parser.print_help()
         return 2
+    args.given = _given(args.verb, argv[1:])
     return _interruptible(args)
 
 
 def _interruptible(args: argparse.Namespace) -> int:
     """The verb, which ends soon after a signal."""
 
-    def complain() -> None:
-        print(f"expedit {args.verb}: interrupted", file=sys.stderr, flush=True)
+    def interrupted() -> None:
+        complain(args.verb, "interrupted")
+        sys.stderr.flush()
 
-    with interruptible(complain) as signalled:
+    with interruptible(interrupted) as signalled:
         status = None
         with suppress(KeyboardInterrupt):
             status = _run(args)
         if signalled() or status is None:
-            complain()
+            interrupted()
         return signalled() or (130 if status is None else status)
 
 
-def _run(args: argparse.Namespace) -> int:
-    """The verb, with everything a user can cause told in one sentence instead of a traceback."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # torch's profiler tells of its stages below that
-    if told := remark(args):
-        print(f"expedit {args.verb}: {told}", file=sys.stderr)
+def _given(verb: str, argv: Sequence[str]) -> frozenset[str]:
+    """Names of the arguments that are written on the command line; those left to their defaults are not in it."""
+    parser = argparse.ArgumentParser()
+    import_module(f".{verb}", __name__).add_arguments(parser)
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    return frozenset(vars(parser.parse_args(argv)))
+
+
+@contextmanager
+def _pixels(most: int | None) -> Iterator[None]:
+    """Pictures of up to ``most`` pixels are read inside, and as many as before after that."""
+    if most is None:
+        yield
+        return
+    from PIL import Image
+
+    from ..data.decode import bound_pixels
+
+    before = Image.MAX_IMAGE_PIXELS
+    bound_pixels(most)
     try:
-        status: int = import_module(f".{args.verb}", __name__).run(args)
-        return status
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _run(args: argparse.Namespace) -> int:
+    """The verb; everything that a user can cause becomes one sentence instead of a traceback."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # torch's profiler reports its stages below that
+    if known := remark(args):
+        complain(args.verb, known)
+    try:
+        with warnings.catch_warnings(), _pixels(getattr(args, "max_pixels", None)):
+            warnings.showwarning = lambda message, *where: complain(args.verb, str(message))
+            status: int = import_module(f".{args.verb}", __name__).run(args)
+            return status
     except (ValueError, OSError, ImportError) as error:
-        print(f"expedit {args.verb}: {_sentence(error)}", file=sys.stderr)
+        complain(args.verb, sentence(error))
         return 2
-    except RuntimeError as error:
-        if not any(word in str(error) for word in ("out of memory", "can't allocate memory")):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
-        told = str(error).splitlines()[0]
-        print(f"expedit {args.verb}: out of memory; try a smaller batch or image ({told})", file=sys.stderr)
+        complain(args.verb, sentence(error))
         return 2
-
-
-def _sentence(error: Exception) -> str:
-    """What happened; the system's own errors name their file."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error) or type(error).__name__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,8 @@ from .options import (
     options_of,
     positive,
 )
+from .outputs import Outputs, add_overwrite
+from .unused import counting_only, refuse_unused, without_method
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=positive, default=7, metavar="N", help="timed rounds (default: 7)")
     parser.add_argument("--macs-only", action="store_true", help="count, do not time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    add_overwrite(parser)
     add_machine(parser)
     add_compile(parser)
 
@@ -59,13 +61,16 @@ def run(args: argparse.Namespace) -> int:
     from ..cost.benchmark import as_json, count
     from ..cost.macs import nominal_size
     from ..cost.speed import environment, threads
-    from ..data.writing import write_text
+    from ..data.writing import write_json
     from ..recipes import measured_at
     from ..spec import parse
 
     methods = [parse(spec) for spec in args.method]
     options = options_of(args)
+    refuse_unused(args, without_method(args), counting_only(args))
     check_device(args.device)
+    if args.json:
+        Outputs(args.overwrite, (Path(args.model),)).check_file(args.json)
     light = args.macs_only and all(method.static for method in methods)
     model = build(args.model, device="meta" if light else "cpu")
     published_frames, *published_size = measured_at(args.model) or (1, *nominal_size(model))
@@ -81,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     _show(args.model, size, counted, timed, facts, frames)
     if args.json:
         content = as_json(args.model, size, counted, timed, facts, frames)
-        write_text(args.json, json.dumps(content, indent=2) + "\n")
+        write_json(args.json, content, indent=2)
     return 0
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .evaluate import default_workers, device_of, journal_of, judge_of, shown
-from .options import add_machine, add_methods, add_window_batch, check_device, dtype_of, positive
+from .options import add_machine, add_methods, add_pixels, add_window_batch, check_device, dtype_of, positive
+from .outputs import Outputs, add_overwrite
+from .unused import Reasons, by_card, counting_only, refuse_unused
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -51,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep the state in DIR and go on from what is there, after a kill for example",
     )
     add_machine(parser)
+    add_pixels(parser)
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,15 +65,16 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.processes import launched
     from ..models.card import card_of
     from ..recipes import load_recipe
-    from .predict import writable
     from .tables import show_comparison
 
     recipe, written = load_recipe(args.recipe), ["table.csv", "table.json"]
-    writable(args.output)
+    refuse_unused(args, by_recipe(recipe), counting_only(args), without_data(args))
+    check_outputs(args)
     check_device(args.device)
     with launched() as processes, threads(args.threads), shown(processes) as progress:
         data = None if args.macs_only or args.speed_only else data_of(recipe, args)
         model = load_model(recipe, args, processes, light=data is None)
+        refuse_unused(args, by_card(card_of(model)))
         counted, timed = measured(model, data, recipe, args, progress) if not processes.rank else ([], [])
         evaluations: list[Evaluation] = []
         if data is not None:
@@ -78,15 +83,41 @@ def run(args: argparse.Namespace) -> int:
         if processes.rank:
             return 0
         comparison = summary(model, data, recipe, args, counted, timed, evaluations)
-        write_tables(args.output, comparison)
+        examples = []
         if data is not None:
-            chosen = range(min(args.examples, len(data)))
-            examples = [example(models, data, judge, index) for index in chosen]
-            write_report(args.output / "report.html", comparison, examples)
-            written.append("report.html")
-    show_comparison(comparison)
+            examples = [example(models, data, judge, index) for index in range(min(args.examples, len(data)))]
+    show_comparison(comparison)  # first, in case that it cannot be written after all
+    write_tables(args.output, comparison)
+    if data is not None:
+        write_report(args.output / "report.html", comparison, examples)
+        written.append("report.html")
     print(f"written to {args.output}: {', '.join(written)}")
     return 0
+
+
+def by_recipe(recipe: Recipe) -> Reasons:
+    """What a recipe has no use for."""
+    if recipe.data == "toy":
+        drawn = f"the recipe {recipe.name} draws its pictures itself; name another"
+        return dict.fromkeys(("data", "classes", "max_pixels"), drawn)
+    return {} if recipe.data == "folder" else {"classes": f"the classes of {recipe.data} are known; leave it"}
+
+
+def without_data(args: argparse.Namespace) -> Reasons:
+    """What a run that evaluates nothing has no use for."""
+    if not (args.macs_only or args.speed_only):
+        return {}
+    why = f"--{'macs' if args.macs_only else 'speed'}-only reads no data; leave it"
+    reasons = dict.fromkeys(("data", "classes", "max_pixels", "limit", "examples", "resume"), why)
+    return reasons | ({"speed_only": "--macs-only times nothing; leave one of them"} if args.macs_only else {})
+
+
+def check_outputs(args: argparse.Namespace) -> None:
+    """Raise before the work if results could not be written or would replace somebody else's files."""
+    outputs = Outputs(args.overwrite, tuple(Path(place) for place in (args.data, args.weights) if place))
+    outputs.check_file(args.output / "table.json")
+    outputs.check_file(args.output / "table.csv", beginning=b"spec,tokens,")
+    outputs.check_file(args.output / "report.html")
 
 
 def methods_of(recipe: Recipe, args: argparse.Namespace) -> tuple[list[Method], list[Method]]:

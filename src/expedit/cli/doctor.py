@@ -7,6 +7,9 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from .options import add_pixels
+from .unused import refuse_unused
+
 CORE = (
     "torch",
     "numpy",
@@ -27,12 +30,14 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("--data", type=Path, metavar="PATH", help="check a data set instead: a folder or a zip file")
+    add_pixels(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what is there, what is missing and what it is for; status 2 if something is broken."""
     if args.data is not None:
         return check_data(args.data)
+    refuse_unused(args, {"max_pixels": "is for the pictures of a data set; give --data, too"})
     print("core")
     missing = [name for name in CORE if not _line(name)]
     print("\nextras")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import fields
@@ -16,13 +15,15 @@ from .options import (
     add_machine,
     add_numerics,
     add_options,
+    add_pixels,
     add_window_batch,
-    check_compile,
     check_device,
     dtype_of,
     options_of,
     positive,
 )
+from .outputs import Outputs, add_overwrite, check_folder
+from .unused import Reasons, by_card, refuse_unused, without_method, without_window
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -46,6 +47,15 @@ KEPT = (
     *("align", "crop", "depth_range"),
 )
 """Arguments that records depend on: a state of other settings must not be continued."""
+
+
+USED_BY: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("flip", "scales"), ("semantic",)),
+    "against": ("semantic", "depth"),
+    "submission": ("panoptic", "instance", "video"),
+    **dict.fromkeys(("align", "crop", "depth_range"), ("depth",)),
+}
+"""Arguments, and the tasks that have a use for them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_compile(parser)
     add_clips(parser)
     _add_depth(parser)
+    add_pixels(parser)
+    add_overwrite(parser)
 
 
 def _add_depth(parser: argparse.ArgumentParser) -> None:
@@ -131,8 +143,10 @@ def run(args: argparse.Namespace) -> int:
     from ..models.card import card_of
     from .tables import show_evaluation
 
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)  # a bad path is an error now, not after hours
+    drawn = "toy draws its pictures itself; leave it"
+    reasons = dict.fromkeys(("root", "max_pixels"), drawn) if args.data == "toy" else {}
+    refuse_unused(args, reasons, without_method(args), without_window(args))
+    check_outputs(args)
     with launched() as processes, threads(args.threads), shown(processes) as progress:
         models = load_models(args, processes)
         card = card_of(next(iter(models.values())))
@@ -149,9 +163,31 @@ def run(args: argparse.Namespace) -> int:
         )
         found = evaluate(models, data, judge, settings)
     for evaluation in list(found.values())[-1:]:  # before it is at most the model that it is compared with
+        show_evaluation(evaluation)  # first, in case that it cannot be written after all
         write(args, evaluation.as_json())
-        show_evaluation(evaluation)
     return 0
+
+
+def by_task(task: str) -> Reasons:
+    """What an evaluation of this task has no use for."""
+    return {
+        name: f"is for {', '.join(tasks)} models, and this model is {task}; leave it"
+        for name, tasks in USED_BY.items()
+        if task not in tasks
+    }
+
+
+def check_outputs(args: argparse.Namespace) -> None:
+    """Raise now, not after hours, if results could not be written or would replace somebody else's files."""
+    place = args.root or Path(args.data.partition(":")[2] or args.data)
+    outputs = Outputs(args.overwrite, (Path(args.model), place))
+    if args.json:
+        outputs.check_file(args.json)
+    if args.submission:
+        check_folder(args.submission)
+        for name in ("panoptic.json", "results.json", "results.zip"):
+            outputs.check_content(args.submission / name)
+        outputs.check_inside(args.submission / "panoptic")
 
 
 def default_workers() -> int:
@@ -167,13 +203,15 @@ def device_of(args: argparse.Namespace, processes: Processes) -> str:
 def load_models(args: argparse.Namespace, processes: Processes) -> dict[str, nn.Module]:
     """The model to evaluate by name, and before it the one that it is compared with."""
     from ..checkpoints.zoo import load
+    from ..models.card import card_of
     from ..spec import parse
     from ..surgery import accelerate, optimized
 
     options = options_of(args)
     dense = load(args.model, norm_eps=args.norm_eps, pos_embed=args.pos_embed)
+    card = card_of(dense)
+    refuse_unused(args, by_card(card), by_task(card.task))
     dense = dense.to(device_of(args, processes), dtype_of(args))
-    check_compile(args, dense)
     models = {"dense": optimized(dense, compile=args.compile)}
     if args.method:
         method = parse(args.method)
@@ -190,8 +228,6 @@ def judge_of(card: Card, data: Any, args: argparse.Namespace) -> Judge:
         raise ValueError(f"expected a model for {', '.join(JUDGES)}, got one for {card.task}: there is no evaluation")
     given = {name: value for name, value in vars(args).items() if name in JUDGED}
     known = {field.name for field in fields(kind)}
-    if "flip" not in known and (given.get("flip") or given.get("scales", [1.0]) != [1.0]):
-        raise ValueError(f"--flip and --scales are for semantic models; this one is for {card.task}")
     if given.get("submission") is not None:
         given["submission"].mkdir(parents=True, exist_ok=True)
     return kind(card, data, **{name: value for name, value in given.items() if name in known})
@@ -233,10 +269,10 @@ def shown(processes: Processes) -> Progress:
 def write(args: argparse.Namespace, scores: dict[str, Any]) -> None:
     """The scores and what they are of, as JSON, if a file was asked for."""
     from ..cost.speed import environment
-    from ..data.writing import write_text
+    from ..data.writing import write_json
 
     if args.json is None:
         return
     facts = {"model": args.model, "data": args.data, "split": args.split, "method": args.method}
     facts |= {"options": sorted(set(args.option)), "environment": environment(args.device, dtype_of(args))}
-    write_text(args.json, json.dumps({**facts, **scores}, indent=1) + "\n")
+    write_json(args.json, {**facts, **scores}, indent=1)

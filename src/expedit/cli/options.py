@@ -9,9 +9,6 @@ from ..runtime import multiplies_in
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
-
-    from ..models.card import Card
 
 
 def positive(text: str) -> int:
@@ -46,9 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
-    """Keywords of ``accelerate``; ValueError if there is no method that they could change."""
-    if args.option and not args.method:
-        raise ValueError(f"--option {args.option[0]}: changes how a method runs; give a method with -m")
+    """Keywords of ``accelerate``."""
     return dict.fromkeys(args.option, True)
 
 
@@ -99,13 +94,14 @@ def add_compile(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_compile(args: argparse.Namespace, model: nn.Module) -> None:
-    """ValueError where ``--compile`` would change nothing."""
-    card: Card = model.card  # type: ignore[assignment]
-    if args.compile and card.task == "video":
-        raise ValueError(
-            "--compile: a video model runs frame by frame and clip by clip, which is not compiled; leave it"
-        )
+def add_pixels(parser: argparse.ArgumentParser) -> None:
+    """``--max-pixels``."""
+    parser.add_argument(
+        "--max-pixels",
+        type=positive,
+        metavar="N",
+        help="read pictures of up to N pixels (default: 89 million, beyond which a small file may fill the memory)",
+    )
 
 
 def add_clips(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..prediction import Prediction, Segment
 
 SURE = 0.5
-"""Score from which on an instance is drawn, unless told otherwise."""
+"""Score from which on an instance is drawn, if nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -132,3 +132,12 @@ RESULTS: dict[str, Callable[[np.ndarray, Prediction, float], Result]] = {
     "features": features,
 }
 """By task: what becomes of an image ``(H, W, 3)`` uint8 RGB and its prediction."""
+
+ENDS: dict[str, tuple[str, ...]] = {
+    "semantic": ("_labels.png", "_mask.png", "_overlay.png", "_legend.png"),
+    "panoptic": ("_panoptic.png", "_overlay.png"),
+    "instance": ("_overlay.png",),
+    "depth": ("_depth.png", "_depth.npy"),
+    "features": ("_features.png", "_features.npy"),
+}
+"""By task: how the names of the pictures and arrays end."""

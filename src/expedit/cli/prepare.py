@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .options import add_pixels
+
 TARGETS = ("ade20k-panoptic", "ade20k-instance")
 
 
@@ -15,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=("train", "val"), action="append", help="only this split; can be given twice (default: both)"
     )
+    add_pixels(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from ..core import Method
 from ..cost.benchmark import Counted, Timed
 from ..cost.trace import image_clusters
 from ..data.layouts import DataSet
-from ..data.writing import write_text
+from ..data.writing import write_json, write_text
 from ..evaluation.evaluate import Evaluation
 from ..evaluation.judge import Judge
 from ..models import Segmenter
@@ -101,4 +100,4 @@ def write_tables(folder: Path, comparison: Comparison) -> None:
     writer.writeheader()
     writer.writerows(content)
     write_text(folder / "table.csv", lines.getvalue())
-    write_text(folder / "table.json", json.dumps({"facts": dict(comparison.facts), "rows": content}, indent=2) + "\n")
+    write_json(folder / "table.json", {"facts": dict(comparison.facts), "rows": content}, indent=2)

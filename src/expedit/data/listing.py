@@ -15,15 +15,13 @@ from typing import NamedTuple
 from unicodedata import normalize
 
 from .decode import IMAGE_ENDINGS
+from .writing import NEAR, is_marked
 
-RESULT_KINDS = ("labels", "mask", "overlay", "legend", "panoptic", "tokens", "depth", "features")
-"""``NAME_<kind>.png`` are the pictures that ``expedit predict`` writes beside ``NAME.json``."""
+RESULT_KINDS = ("labels", "mask", "overlay", "legend", "panoptic", "depth", "features", "tokens")
+"""``NAME_<kind>.png`` are the pictures that ``expedit predict`` writes of an image NAME."""
 
 RESULT = re.compile(rf"(?P<name>.+)_(?:{'|'.join(RESULT_KINDS)})\.png")
-SUMMARY = re.compile(rb'\{\s*"(?:image|video)": .*"model": .*"method": .*"task": ', re.DOTALL)
 NUMBER = re.compile(r"\d+")
-SUMMARY_HEAD = 4096
-"""Bytes of ``NAME.json`` that show who wrote it."""
 
 
 class Listing(NamedTuple):
@@ -80,18 +78,16 @@ def by_key(
 
 
 def results_among(names: Collection[str], head: Callable[[str], bytes]) -> set[str]:
-    """Those of the names that an earlier ``expedit predict`` has written; ``head`` reads the beginning of a file."""
-    present, results, ours = set(names), set(), {}
+    """Those of the names that an earlier ``expedit predict`` has written; ``head`` reads the beginning of a file.
+
+    Only files beside their image, or beside the JSON of a result, are looked into.
+    """
+    known = {posixpath.splitext(name)[0] for name in names}
+    results = set()
     for name in names:
         match = RESULT.fullmatch(posixpath.basename(name))
-        if match is None:
-            continue
-        summary = posixpath.join(posixpath.dirname(name), f"{match['name']}.json")
-        if summary in present:
-            if summary not in ours:
-                ours[summary] = SUMMARY.match(head(summary)) is not None
-            if ours[summary]:
-                results.add(name)
+        if match and posixpath.join(posixpath.dirname(name), match["name"]) in known and is_marked(head(name)):
+            results.add(name)
     return results
 
 
@@ -112,6 +108,6 @@ def _head(path: Path) -> bytes:
         if not path.is_file():
             return b""
         with path.open("rb") as file:
-            return file.read(SUMMARY_HEAD)
+            return file.read(NEAR)
     except OSError:
         return b""

@@ -13,9 +13,10 @@ import numpy as np
 
 from .class_list import Color
 from .decode import decode_image, decode_indices, most_bytes
-from .listing import SUMMARY_HEAD, by_key, results_among
+from .listing import by_key, results_among
 from .samples import IGNORE, Sample
 from .storage import Tree
+from .writing import NEAR
 
 TURNED = "; an EXIF tag may turn the image, and labels belong to the turned one"
 
@@ -128,7 +129,7 @@ class Side:
 
 def _head(tree: Tree, path: str) -> bytes:
     try:
-        return tree.read(path)[:SUMMARY_HEAD]
+        return tree.read(path)[:NEAR]
     except (OSError, ValueError):
         return b""
 

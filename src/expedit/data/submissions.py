@@ -12,7 +12,7 @@ import numpy as np
 from .annotations import Id
 from .rle import Rle, box, box_of, encode
 from .samples import SegmentLike
-from .writing import whole, write_json
+from .writing import MARK, whole, write_json
 
 Entry = dict[str, Any]
 
@@ -114,5 +114,6 @@ def write_video_submission(folder: Path, entries: Sequence[Entry]) -> Path:
     path = write_results(folder / "results.json", entries)
     packed = folder / "results.zip"
     with whole(packed) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.comment = MARK.encode()
         archive.write(path, "results.json")
     return packed

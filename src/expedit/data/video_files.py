@@ -1,18 +1,18 @@
-"""Videos as streams of frames: video files and folders of pictures in, video files and folders of pictures out."""
+"""Videos as streams of frames, from video files and from folders of pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from .decode import read_image, too_many_pixels
 from .listing import list_pictures
-from .writing import write_png
 
 VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ogv", ".wmv")
 
@@ -129,7 +129,8 @@ def _opened(path: Path) -> Any:
     with path.open("rb") as file:
         if file.read(64).lstrip().startswith(PLAYLISTS):
             raise ValueError(f"{path}: expected a video, got a list of other files")
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    with decodable(path) as name:
+        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
     if not capture.isOpened():
         capture.release()
         raise ValueError(f"{path}: expected a video file ({' '.join(VIDEO_ENDINGS)}), but it cannot be opened as one")
@@ -145,6 +146,8 @@ def _picture(path: Path) -> np.ndarray | ValueError:
         return read_image(path)
     except ValueError as error:
         return error
+    except OSError as error:
+        return ValueError(f"{path}: {error.strerror or error}")
 
 
 def _mended(frames: Frames, broken: Broken) -> Iterator[np.ndarray]:
@@ -193,53 +196,18 @@ def reading(frames: Iterable[T]) -> Iterator[Iterator[T]]:
 
 
 @contextmanager
-def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Path]]:
-    """A function that takes ``(H, W, 3)`` uint8 RGB frames of one size, one by one, and says where they go.
+def decodable(path: Path) -> Iterator[str]:
+    """A name of a file, there or yet to come, that a video library can take.
 
-    Args:
-        path: a video file that ends in .mp4, which appears whole or not at all, or else a folder for numbered PNGs,
-            which is also what it becomes, without the ending, where no encoder works. Encoders want even sides: odd
-            ones get one more pixel at the right or the bottom.
-        rate: frames per second.
+    Libraries in C++ crash on names that are not UTF-8, and take ``concat:a.mp4`` for an instruction to them.
     """
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    writer, count = None, 0
-
-    def add(frame: np.ndarray) -> Path:
-        nonlocal writer, count
-        if count == 0 and path.suffix == ".mp4":
-            writer = _encoder(partial, rate, *_even(frame).shape[1::-1])
-        count += 1
-        if writer is None:
-            folder = path.with_suffix("") if path.suffix == ".mp4" else path
-            write_png(folder / f"{count - 1:05d}.png", frame)
-            return folder
-        writer.write(np.ascontiguousarray(_even(frame)[..., ::-1]))
-        return path
-
-    path.parent.mkdir(parents=True, exist_ok=True)
+    name = str(path.absolute())
     try:
-        yield add
-        if writer is not None:
-            writer.release()
-            partial.replace(path)
-    finally:
-        if writer is not None:
-            writer.release()
-        partial.unlink(missing_ok=True)
-
-
-def _even(frame: np.ndarray) -> np.ndarray:
-    height, width = frame.shape[:2]
-    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-
-
-def _encoder(path: Path, rate: float, width: int, height: int) -> Any:
-    """An open MPEG-4 encoder, or ``None`` where there is none for frames of that size."""
-    import cv2
-
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
-    if writer.isOpened():
-        return writer
-    writer.release()
-    return None
+        name.encode()
+    except UnicodeEncodeError:
+        with TemporaryDirectory() as folder:
+            link = Path(folder, "video" + path.suffix)
+            link.symlink_to(name)
+            yield str(link)
+    else:
+        yield name

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import console
 from .options import add_clips
+from .outputs import Outputs
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -24,12 +22,15 @@ if TYPE_CHECKING:
 LONG = 150
 """Frames from which on a clip that runs as a whole is worth a remark."""
 
+ONLY = ("fps", "frames", "broken")
+"""What only clips have a use for, beside what says how a model goes through one."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What only video models heed."""
+    """What only video models have a use for."""
     group = add_clips(parser)
     group.description = "every PATH is a video file, or a folder with the frames of one"
-    group.add_argument("--fps", type=float, metavar="R", help="of the video written (default: as read; folders: 24)")
+    group.add_argument("--fps", type=rate, metavar="R", help="of the video written (default: as read; folders: 24)")
     group.add_argument("--frames", action="store_true", help="write pictures instead of a video")
     group.add_argument(
         "--broken",
@@ -39,36 +40,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_video(args: argparse.Namespace, model: nn.Module) -> int:
+def rate(text: str) -> float:
+    """An argument that is a number of frames per second."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"expected frames per second, above 0 and at most 1000, got {text!r}")
+    return value
+
+
+def run(args: argparse.Namespace, model: nn.Module) -> int:
     """Track things through every clip; a broken one is reported and does not stop the others."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..data.video_files import open_video
 
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its remarks on damaged files; ours name the frame
-    if args.fps is not None and not 0 < args.fps <= 1000:
-        raise ValueError(f"--fps: expected a positive number of frames per second, got {args.fps}")
-    if args.tokens:
-        raise ValueError("--tokens: draws over images; of a video, run one frame through an image model")
-    check_names(args.paths)
+    check_outputs(args)
     failed = 0
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    speed = TextColumn("{task.fields[pace]}")
-    with Progress(*columns, speed, console=console.notes(), transient=True) as progress:
+    name, speed = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[pace]}")
+    columns = name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), speed
+    with Progress(*columns, console=console.notes(), transient=True) as progress:
         for path in args.paths:
             try:
                 print(one_clip(model, open_video(path, args.broken), args, progress))
-            except (ValueError, FileNotFoundError) as error:
+            except Exception as error:  # one bad clip never ends the run, whatever is wrong with it
                 failed += 1
-                print(f"expedit predict: {error}", file=sys.stderr)
+                for task in progress.task_ids:
+                    progress.remove_task(task)
+                console.complain("predict", console.sentence(error, path))
     return 2 if failed else 0
 
 
-def check_names(paths: Iterable[Path]) -> None:
-    """ValueError if the results of two clips would have one name."""
-    names = [name_of(path) for path in paths]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"several videos are called {twice[0]!r}: results would overwrite one another; run them apart")
+def check_outputs(args: argparse.Namespace) -> None:
+    """Raise before the work if results would overwrite one another, a clip, or somebody else's files."""
+    frames = [frame for path in args.paths if path.is_dir() for frame in path.iterdir()]
+    outputs = Outputs(args.overwrite, (*args.paths, *frames, Path(args.model)))
+    first: dict[str, Path] = {}
+    for path in args.paths:
+        name = name_of(path)
+        if (other := first.setdefault(name, path)) is not path:
+            raise ValueError(
+                f"several videos are called {name!r}: results of {other} and {path} would overwrite one another; run "
+                "them apart"
+            )
+        outputs.check_content(args.output / f"{name}.json")
+        if not args.frames:
+            outputs.check_content(args.output / f"{name}.mp4")
+        outputs.check_inside(args.output / (name if args.frames else f"{name}_frames"))
 
 
 def name_of(path: Path) -> str:
@@ -79,6 +100,7 @@ def name_of(path: Path) -> str:
 
 def one_clip(model: nn.Module, video: VideoFile | FrameFolder, args: argparse.Namespace, progress: Progress) -> str:
     """One clip to NAME.mp4, or NAME/ with pictures, and NAME.json; says what was written and how fast it was made."""
+    from ..data.writing import write_json
     from ..video import track
 
     if args.window is None and (video.stated or 0) > LONG:
@@ -95,10 +117,10 @@ def one_clip(model: nn.Module, video: VideoFile | FrameFolder, args: argparse.Na
     tracks = track(model, video, progress=advance, **settings)
     tracked = time.perf_counter() - start
     progress.remove_task(task)
-    target = render(video, tracks, args, progress)
     name = name_of(video.path)
     summary = describe(video, tracks, args) | {"seconds": {"tracking": tracked}}
-    (args.output / f"{name}.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_json(args.output / f"{name}.json", summary, indent=1)  # first: it is what took the time
+    target = render(video, tracks, args, progress)
     shown = sum(segment.score >= args.min_score for segment in tracks.segments)
     return (
         f"{target} and {name}.json: {tracks.frames} frames, {shown} of {len(tracks.segments)} tracks with a score of "
@@ -108,7 +130,7 @@ def one_clip(model: nn.Module, video: VideoFile | FrameFolder, args: argparse.Na
 
 def render(video: VideoFile | FrameFolder, tracks: Tracks, args: argparse.Namespace, progress: Progress) -> Path:
     """Draw the tracks over the frames, which are decoded once more; returns the file or folder written."""
-    from ..data.video_files import video_writer
+    from ..data.video_writing import video_writer
     from ..draw import segments
 
     name = name_of(video.path)
