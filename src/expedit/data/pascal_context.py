@@ -1,8 +1,8 @@
 """Pascal Context on the images of VOC2010, in the two protocols of the literature.
 
 60 classes: background is class 0 and counts, as in the published tables of Segmenter. 59 classes: background becomes
-`IGNORE` and k becomes class k-1. Masks are the pictures of ``SegmentationClassContext`` (values 0..59, classes in alphabetical
-order), or are drawn from the annotations of PASCAL in Detail where that folder is missing.
+`IGNORE` and k becomes class k-1. Masks are the pictures of ``SegmentationClassContext`` (values 0..59, classes in
+alphabetical order), or are drawn from the annotations of PASCAL in Detail where that folder is missing.
 """
 
 from __future__ import annotations
