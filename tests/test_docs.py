@@ -73,9 +73,56 @@ def stand_ins(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+SIZES = {"hidden_size": 16, "num_hidden_layers": 12, "num_attention_heads": 2}
+
+
+def save_hub():
+    """Small networks of transformers in folders that are called like those of the hub."""
+    hf = pytest.importorskip("transformers")
+    sizes = {**SIZES, "mlp_ratio": 2, "image_size": 56, "patch_size": 14}
+    taps = {"out_indices": [3, 6, 9, 12], "apply_layernorm": True}
+    necks = {"neck_hidden_sizes": [8] * 4, "fusion_hidden_size": 8, "head_hidden_size": 4, "reassemble_hidden_size": 16}
+    backbone = hf.Dinov2Config(**sizes, **taps, reshape_hidden_states=False)
+    depth = hf.DepthAnythingForDepthEstimation(hf.DepthAnythingConfig(backbone_config=backbone, patch_size=14, **necks))
+    resize = {"size": {"height": 70, "width": 70}, "keep_aspect_ratio": True, "ensure_multiple_of": 14}
+    eomt = hf.EomtForUniversalSegmentation(
+        hf.EomtConfig(**{**sizes, "image_size": 64, "patch_size": 8}, num_queries=5, num_blocks=2, num_labels=3)
+    )
+    eomt.attn_mask_probs.zero_()
+    whole = hf.EomtImageProcessor(size={"shortest_edge": 64, "longest_edge": 64}, do_pad=True)
+    backbone = hf.Dinov2Config(**sizes, **taps, reshape_hidden_states=True)
+    upernet = hf.UperNetConfig(backbone_config=backbone, hidden_size=8, num_labels=3, auxiliary_in_channels=16)
+    square = {"longest_edge": 160}
+    sam = hf.SamImageProcessor(size=square, pad_size={"height": 160, "width": 160})
+    for name, *parts in (
+        ("depth-anything/Depth-Anything-V2-Small-hf", depth, hf.DPTImageProcessor(**resize)),
+        ("tue-mps/coco_panoptic_eomt_large_640", eomt, whole),
+        ("facebook/dinov2-small", hf.Dinov2Model(hf.Dinov2Config(**sizes))),
+        ("upernet-dinov2", hf.UperNetForSemanticSegmentation(upernet)),
+        ("facebook/sam-vit-base", small_sam(hf), hf.SamProcessor(sam)),
+    ):
+        for part in parts:
+            part.save_pretrained(name)
+
+
+def small_sam(hf):
+    vision = {**SIZES, "mlp_dim": 32, "image_size": 160, "patch_size": 8, "window_size": 7, "output_channels": 16}
+    prompts = {"hidden_size": 16, "image_size": 160, "patch_size": 8, "mask_input_channels": 8}
+    decoder = {"hidden_size": 16, "mlp_dim": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return hf.SamModel(
+        hf.SamConfig(
+            vision_config=hf.SamVisionConfig(**vision, global_attn_indexes=[2, 5, 8, 11], num_pos_feats=8).to_dict(),
+            prompt_encoder_config=hf.SamPromptEncoderConfig(**prompts).to_dict(),
+            mask_decoder_config=hf.SamMaskDecoderConfig(**decoder, iou_head_hidden_dim=16).to_dict(),
+        )
+    )
+
+
 @pytest.mark.parametrize("page", [page for page, text in TEXTS.items() if blocks(text, "python")])
 def test_python_blocks_run(page, stand_ins):
     """Those of a page one after the other, as its reader types them."""
+    if page == "docs/howto/transformers.md":
+        save_hub()
     names = {"__name__": "page"}
     for code in blocks(TEXTS[page], "python"):
         exec(compile(code, page, "exec"), names)
