@@ -112,6 +112,14 @@ def test_damaged_annotations_are_named(tmp_path, message):
         open_youtubevis(tmp_path)
 
 
+@pytest.mark.parametrize("junk", [[False], 7, {"a": 1}])
+def test_annotations_that_are_no_list_of_objects_are_named(tmp_path, junk):
+    content, _ = tree(tmp_path)
+    (tmp_path / "valid.json").write_text(json.dumps(content | {"annotations": junk}))
+    with pytest.raises(ValueError, match=r"valid\.json: expected a list of objects 'annotations'"):
+        open_youtubevis(tmp_path)
+
+
 def test_a_file_without_videos_is_named(tmp_path):
     tree(tmp_path)
     (tmp_path / "valid.json").write_text("{}")

@@ -46,8 +46,8 @@ class Categories:
         return {id_: index for index, id_ in enumerate(self.ids)}
 
 
-def read_json(tree: Tree, name: str, lists: Sequence[str]) -> Json:
-    """An annotation file that holds the named lists of objects.
+def read_json(tree: Tree, name: str, lists: Sequence[str], optional: str = "") -> Json:
+    """An annotation file that holds the named lists of objects; one more may be absent or null.
 
     Raises:
         FileNotFoundError: no such file.
@@ -58,7 +58,8 @@ def read_json(tree: Tree, name: str, lists: Sequence[str]) -> Json:
         content: Json = json.loads(tree.read(name, JSON_LIMIT))
     except (ValueError, RecursionError) as error:  # damaged JSON, text that is not UTF-8, or a number of 5,000 digits
         raise ValueError(f"{where}: expected an annotation file in JSON ({error!s:.200})") from None
-    for key in lists:
+    more = [optional] if isinstance(content, dict) and content.get(optional) is not None else []
+    for key in (*lists, *more):
         listed = content.get(key) if isinstance(content, dict) else None
         if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
             raise ValueError(f"{where}: expected a list of objects {key!r} (the file needs {', '.join(lists)})")

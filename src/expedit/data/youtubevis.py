@@ -168,7 +168,7 @@ def open_clips(root: Path, jsons: list[str], folder: str) -> VideoFiles:
     """Clips of any annotation file in the format: the first of ``jsons`` under ``root``, frames below ``folder``."""
     tree = Tree(root)
     file = first_of(tree, jsons)
-    truth, where = read_json(tree, file, ("videos", "categories")), tree.where(file)
+    truth, where = read_json(tree, file, ("videos", "categories"), "annotations"), tree.where(file)
     categories = categories_of(truth["categories"], where)
     videos = by_id(truth["videos"], where, "videos")
     check_sizes(videos, where, "video")
