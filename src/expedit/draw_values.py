@@ -64,6 +64,14 @@ def components(features: np.ndarray, basis: Components | None = None) -> np.ndar
     return picture
 
 
+def shares(values: np.ndarray) -> np.ndarray:
+    """Shares ``(h, w)``, 1 for what is as it should be: pale at 1, dark at 0 and below."""
+    from matplotlib import colormaps
+
+    picture: np.ndarray = (255 * colormaps["magma"](np.clip(values, 0, 1))[..., :3]).round().astype(np.uint8)
+    return picture
+
+
 def enlarged(picture: np.ndarray, longest: int = 512) -> np.ndarray:
     """A small picture with every pixel as a square, the longer side up to ``longest`` pixels."""
     times = max(longest // max(picture.shape[:2]), 1)

@@ -9,8 +9,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import compare_images
 from .evaluate import default_workers, device_of, journal_of, judge_of, shown
-from .options import add_machine, add_methods, add_pixels, add_window_batch, check_device, dtype_of, positive
+from .options import (
+    add_library,
+    add_machine,
+    add_methods,
+    add_pixels,
+    add_window_batch,
+    check_device,
+    dtype_of,
+    positive,
+)
 from .outputs import Outputs, add_overwrite
 from .unused import Reasons, by_card, counting_only, refuse_unused
 
@@ -36,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "torchrun --nproc-per-node N -m expedit compare …"
     )
     parser.add_argument("recipe", nargs="?", default="toy", help="a recipe, by name or file (default: toy)")
+    parser.add_argument(
+        "images",
+        nargs="?",
+        type=Path,
+        help="photographs without labels, a folder or one: then RECIPE is a model, by name, path or hub name, and is"
+        " compared with its accelerated selves",
+    )
     parser.add_argument("--data", metavar="DATA", help="where the recipe's data set is: a folder or its zip")
     parser.add_argument("--classes", type=Path, metavar="FILE", help="class list of a folder without classes.txt")
     parser.add_argument("--weights", metavar="PATH", help="the checkpoint that the recipe needs")
@@ -55,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_machine(parser)
     add_pixels(parser)
     add_overwrite(parser)
+    add_library(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,6 +85,9 @@ def run(args: argparse.Namespace) -> int:
     from ..recipes import load_recipe
     from .tables import show_comparison
 
+    if args.images is not None:
+        check_outputs(args)
+        return compare_images.run(args)
     recipe, written = load_recipe(args.recipe), ["table.csv", "table.json"]
     refuse_unused(args, by_recipe(recipe), counting_only(args), without_data(args))
     check_outputs(args)

@@ -111,10 +111,11 @@ def _print_table(title: str, columns: Sequence[str], lines: Sequence[Sequence[st
     from rich.table import Table
 
     out = Table(title=title, title_justify="left")
-    for place, column in enumerate(columns):
-        out.add_column(column, no_wrap=place > 0, justify="right" if place else "left")
+    shown = [place for place in range(len(columns)) if any(cells[place] != "-" for cells in lines)]
+    for place in shown:
+        out.add_column(columns[place], no_wrap=place > 0, justify="right" if place else "left")
     for cells in lines:
-        out.add_row(*cells)
+        out.add_row(*(cells[place] for place in shown))
     output().print(out)
 
 

@@ -19,7 +19,7 @@ from ..evaluation.evaluate import Evaluation
 from ..evaluation.judge import Judge
 from ..models import Segmenter
 from ..models.card import Card
-from ..prepare import prepared
+from ..prepare import prepared, seen
 from ..surgery import accelerate
 from .result import Comparison, Example, Printed, Row, View
 
@@ -83,14 +83,16 @@ def example(models: Mapping[str, nn.Module], data: DataSet, judge: Judge, index:
     views = []
     for name, model in models.items():
         prediction = judge.picture(sample, judge.predict(model, sample, ready))
-        views.append(View(name, prediction, _clusters(model, image, judge.card)))
+        views.append(View(name, prediction, *_clusters(model, image, judge.card)))
     return Example(sample.name, image, judge.truth(sample), tuple(views))
 
 
-def _clusters(model: nn.Module, image: Any, card: Card) -> Any:
-    pixels = prepared(image, card)[0].to(next(model.parameters()))
+def _clusters(model: nn.Module, image: Any, card: Card) -> tuple[Any, Any]:
+    """The clusters of the tokens, where one window covers the image, and the picture that they are of."""
+    pixels, picture = seen(model, image)
     whole = card.crop is None or max(pixels.shape[2:]) <= card.crop
-    return image_clusters(model, pixels, card.multiple) if whole else None
+    owner = image_clusters(model, pixels.to(next(model.parameters())), card.multiple) if whole else None
+    return owner, picture
 
 
 def write_tables(folder: Path, comparison: Comparison) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .. import draw
+from .. import draw, draw_values
+from ..evaluation.agreement import cosines
 from ..prediction import Prediction
 from .plots import data_uri
 from .result import Example, View
@@ -30,7 +31,7 @@ def check_examples(examples: Sequence[Example]) -> None:
             raise ValueError(f"{example.name}: expected the dense view first, got no views")
         size = example.image.shape[:2]
         for name, found in {"truth": example.truth, **{view.spec: view.prediction for view in example.views}}.items():
-            if found is not None and _size(found) != size:
+            if found is not None and found.features is None and _size(found) != size:
                 raise ValueError(f"{example.name}, {name}: expected a prediction of shape {size}, got {_size(found)}")
 
 
@@ -46,19 +47,28 @@ def gallery(example: Example) -> dict[str, Any]:
         share = _agreement(labels, right)
         given.append((f"Dense against truth: {share:.1%} equal", _difference(labels, right)))
     height, width = example.image.shape[:2]
-    cards = [_card(example.image, view, labels) for view in others]
+    cards = [_card(example.image, view, labels, dense.prediction) for view in others]
     return {"name": example.name, "shape": f"{width} / {height}", "given": given, "cards": cards}
 
 
-def _card(image: np.ndarray, view: View, dense: np.ndarray | None) -> dict[str, Any]:
+def _card(image: np.ndarray, view: View, dense: np.ndarray | None, reference: Prediction) -> dict[str, Any]:
     """Prediction, difference from dense and clusters of one method on one picture."""
-    pictures, agreement, labels = [("Prediction", _drawn(image, view.prediction))], None, class_map(view.prediction)
+    pictures = [("Prediction", _drawn(image, view.prediction, reference))]
+    agreement, labels = None, class_map(view.prediction)
+    if reference.task == "features":
+        shown = cosines(view.prediction, reference)
+        caption = f"Cosine with dense, mean {shown.mean():.3f}"
+        pictures.append((caption, _mask(draw_values.enlarged(draw_values.shares(shown)))))
+    if reference.task == "depth" and view.prediction.depth is not None and reference.depth is not None:
+        apart = abs(view.prediction.depth - reference.depth) / max(float(abs(reference.depth).mean()), 1e-12)
+        caption = f"Distance from dense, mean {apart.mean():.1%}"
+        pictures.append((caption, _mask(draw_values.shares(_small(1 - apart)))))
     if labels is not None and dense is not None:
         agreement = _agreement(labels, dense)
         pictures.append(("Difference", _difference(labels, dense)))
     if view.owner is not None:
         name = f"{len(np.unique(view.owner))} clusters"
-        pictures.append((name, _mask(draw.clusters(_small(image), view.owner))))
+        pictures.append((name, _mask(draw.clusters(_small(image if view.seen is None else view.seen), view.owner))))
     return {"spec": view.spec, "agreement": agreement, "pictures": pictures, "clusters": view.owner is not None}
 
 
@@ -91,6 +101,8 @@ def _present(prediction: Prediction) -> list[int]:
 
 
 def _size(prediction: Prediction) -> tuple[int, ...]:
+    if prediction.depth is not None:
+        return prediction.depth.shape
     maps = prediction.masks if prediction.labels is None else prediction.labels[None]
     assert maps is not None, "a prediction has labels or masks"
     return maps.shape[1:]
@@ -108,8 +120,14 @@ def _small(array: np.ndarray) -> np.ndarray:
     return array[::step, ::step]
 
 
-def _drawn(image: np.ndarray, prediction: Prediction) -> str:
-    """Classes as colours, segments over the image."""
+def _drawn(image: np.ndarray, prediction: Prediction, reference: Prediction | None = None) -> str:
+    """Classes and depth as colours, segments over the image, features by the components of the reference."""
+    if prediction.depth is not None:
+        return _mask(draw_values.depth(_small(prediction.depth), prediction.depth_kind))
+    if prediction.features is not None:
+        other = prediction.features if reference is None or reference.features is None else reference.features
+        basis = draw_values.Components.of(other)
+        return _mask(draw_values.enlarged(draw_values.components(prediction.features, basis)))
     labels, masks = prediction.labels, prediction.masks
     if prediction.task == "semantic":
         assert labels is not None, "a semantic prediction has labels"

@@ -113,14 +113,16 @@ class View:
 
     Attributes:
         spec: as in ``Row``.
-        prediction: semantic, panoptic or instance, of the picture's size.
+        prediction: of the picture's size, unless it is features.
         owner: ``(h, w)`` integers, the reduced token each token of the lattice reads most; ``None`` where there is no
             single map to draw.
+        seen: picture that the lattice covers, where it is not the whole one.
     """
 
     spec: str
     prediction: Prediction
     owner: np.ndarray | None
+    seen: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,8 @@ def _mark_seams(backbone: nn.Module, branches: Sequence[nn.Module], meter: Meter
         if meter.open == ["embed"]:
             meter.go_on_with("blocks before")
 
-    for module in backbone.get_submodule(block.group() if block else first).modules():
-        module.register_forward_pre_hook(start)
+    whole = backbone.get_submodule(block.group() if block else first)
+    for module in whole.modules():
+        if module is not whole or whole is branches[0]:  # some accelerated blocks are driven part by part
+            module.register_forward_pre_hook(start)
     branches[-1].register_forward_hook(lambda *_: meter.go_on_with("head"))
