@@ -3,10 +3,11 @@
     python benchmarks/dinov2.py features WEIGHTS PHOTO… -m SPEC -m SPEC
     python benchmarks/dinov2.py camvid WEIGHTS CAMVID -m SPEC [--split train --every 24]
 
-WEIGHTS is a folder that transformers wrote; for CamVid with the head ``camvid_linear_392x504.safetensors`` beside it, one
-linear layer on the normed patch tokens. CAMVID holds ``SPLIT.txt`` with a picture and its label a line. Features: mean and
-10th percentile over the tokens of the cosine to the dense ones. CamVid: mIoU, its difference to the dense network, and the
-share of pixels whose class is that of the dense network. Multiply-adds are those of the backbone, operators included.
+WEIGHTS is a folder that transformers wrote; for CamVid with the head ``camvid_linear_392x504.safetensors`` beside it,
+one linear layer on the normed patch tokens. CAMVID holds ``SPLIT.txt`` with a picture and its label a line. Features: mean
+and 10th percentile over the tokens of the cosine to the dense ones. CamVid: mIoU, its difference to the dense network,
+and the share of pixels whose class is that of the dense network. Multiply-adds are those of the backbone, operators
+included.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def features(models, paths):
 
 @torch.inference_mode()
 def camvid(models, head, pairs):
-    """mIoU with the linear head, and agreement with the dense network."""
+    """The linear head's mIoU, and its agreement with the dense network."""
     classes = len(head["bias"])
     truth = {name: np.zeros((classes, classes), np.int64) for name in models}
     same = dict.fromkeys(models, 0.0)
