@@ -4,7 +4,7 @@
     python benchmarks/dinov2.py camvid WEIGHTS CAMVID -m SPEC [--split train --every 24]
 
 WEIGHTS is a folder that transformers wrote; for CamVid with the head ``camvid_linear_392x504.safetensors`` beside it,
-one linear layer on the normed patch tokens. CAMVID holds ``SPLIT.txt`` with a picture and its label a line. Features: mean
+one linear layer on the normed patch tokens. CAMVID holds ``SPLIT.txt``, a picture and its label a line. Features: mean
 and 10th percentile over the tokens of the cosine to the dense ones. CamVid: mIoU, its difference to the dense network,
 and the share of pixels whose class is that of the dense network. Multiply-adds are those of the backbone, operators
 included.
