@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .core import Grid
 from .core.tokens import pad_to_multiple
+from .finite import run
 from .models.card import Card, card_of
 from .models.postprocess import (
     Sizes,
@@ -135,7 +136,7 @@ def queries_of(
     h, w = pixels.shape[2:]
     padded = pad_to_multiple(pixels, Grid(card.multiple, card.multiple))
     weight = next(model.parameters())
-    class_logits, mask_logits = model(padded.to(weight.device, weight.dtype))
+    class_logits, mask_logits = run(model, padded.to(weight.device, weight.dtype))
     height, width = padded.shape[2:]
     return class_logits[0].float(), mask_logits[0].float(), Sizes((height, width), (h, w), size)
 
@@ -187,14 +188,15 @@ def slide(model: nn.Module, pixels: Tensor, crop: int | None, stride: int | None
         raise ValueError(f"window_batch: expected at least 1 window, got {window_batch}")
     h, w = pixels.shape[2:]
     if crop is None or stride is None:
-        whole: Tensor = model(pixels).float()
+        whole: Tensor = run(model, pixels).float()
         return whole
     high, wide = min(crop, h), min(crop, w)
     corners = [(top, left) for top in starts(h, crop, stride) for left in starts(w, crop, stride)]
     total, count = None, pixels.new_zeros(1, 1, h, w, dtype=torch.float32)
     for first in range(0, len(corners), window_batch):
         group = corners[first : first + window_batch]
-        logits: Tensor = model(torch.cat([pixels[:, :, y : y + high, x : x + wide] for y, x in group])).float()
+        windows = torch.cat([pixels[:, :, y : y + high, x : x + wide] for y, x in group])
+        logits: Tensor = run(model, windows).float()
         if len(corners) == 1:
             return logits
         if total is None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .finite import run
 from .models.postprocess import resized_argmax
 from .models.pretrained import Inputs, Pretrained
 from .prediction import Prediction, Segment
@@ -22,7 +23,7 @@ def read_out(model: Pretrained, inputs: Inputs, size: tuple[int, int]) -> Predic
     weight = next(model.parameters())
     given = {name: inputs[name] for name in ("pixel_values", *model.family.inputs) if name in inputs}
     moved = {name: _moved(value, weight) for name, value in given.items()}
-    out = model(moved.pop("pixel_values"), **moved)
+    out = run(model, moved.pop("pixel_values"), **moved)
     found = SimpleNamespace(**{name: _fp32(value) for name, value in out.items()})
     return READERS[model.card.task](model, found, inputs, size)
 
