@@ -40,12 +40,12 @@ def read_archive(file: IO[bytes], data: mmap) -> tuple[Unpickled, Storages]:
     """
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
-        claimed = sum(entry.file_size for entry in entries.values())
-        if claimed > len(data):
-            raise ValueError(f"{claimed} bytes are packed in {len(data)}; torch does not pack")
         roots = [name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl")]
         if len(roots) != 1 or roots[0] + "constants.pkl" in entries:
             raise NotCheckpoint(archive_kind(entries))
+        claimed = sum(entry.file_size for entry in entries.values())
+        if claimed > len(data):
+            raise ValueError(f"{claimed} bytes are packed in {len(data)}; torch does not pack")
         order = roots[0] + "byteorder"
         if order in entries and archive.read(order) != b"little":
             raise ValueError("its numbers are big-endian, which is not supported")

@@ -22,7 +22,7 @@ from .options import (
     positive,
 )
 from .outputs import Outputs, add_overwrite
-from .unused import Reasons, by_card, counting_only, refuse_unused
+from .unused import by_card, by_recipe, counting_only, refuse_unused, without_data
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -114,23 +114,6 @@ def run(args: argparse.Namespace) -> int:
         written.append("report.html")
     print(f"written to {args.output}: {', '.join(written)}")
     return 0
-
-
-def by_recipe(recipe: Recipe) -> Reasons:
-    """What a recipe has no use for."""
-    if recipe.data == "toy":
-        drawn = f"the recipe {recipe.name} draws its pictures itself; name another"
-        return dict.fromkeys(("data", "classes", "max_pixels"), drawn)
-    return {} if recipe.data == "folder" else {"classes": f"the classes of {recipe.data} are known; leave it"}
-
-
-def without_data(args: argparse.Namespace) -> Reasons:
-    """What a run that evaluates nothing has no use for."""
-    if not (args.macs_only or args.speed_only):
-        return {}
-    why = f"--{'macs' if args.macs_only else 'speed'}-only reads no data; leave it"
-    reasons = dict.fromkeys(("data", "classes", "max_pixels", "limit", "examples", "resume"), why)
-    return reasons | ({"speed_only": "--macs-only times nothing; leave one of them"} if args.macs_only else {})
 
 
 def check_outputs(args: argparse.Namespace) -> None:

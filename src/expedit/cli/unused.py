@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..models.card import Card
+    from ..recipes import Recipe
 
 Reasons = dict[str, str]
 
@@ -55,3 +56,23 @@ def by_card(card: Card, *more: str) -> Reasons:
 def counting_only(args: argparse.Namespace) -> Reasons:
     """Nothing is timed."""
     return dict.fromkeys(TIMING, "--macs-only counts and times nothing; leave one of them") if args.macs_only else {}
+
+
+def by_recipe(recipe: Recipe) -> Reasons:
+    """What a recipe has no use for."""
+    library = "is for networks of transformers; name a model and photographs instead of a recipe"
+    reasons = dict.fromkeys(("revision", "task", "pixels"), library)
+    if recipe.data == "toy":
+        drawn = f"the recipe {recipe.name} draws its pictures itself; name another"
+        return reasons | dict.fromkeys(("data", "classes", "max_pixels"), drawn)
+    known = f"the classes of {recipe.data} are known; leave it"
+    return reasons if recipe.data == "folder" else reasons | {"classes": known}
+
+
+def without_data(args: argparse.Namespace) -> Reasons:
+    """What a run that evaluates nothing has no use for."""
+    if not (args.macs_only or args.speed_only):
+        return {}
+    why = f"--{'macs' if args.macs_only else 'speed'}-only reads no data; leave it"
+    reasons = dict.fromkeys(("data", "classes", "max_pixels", "limit", "examples", "resume"), why)
+    return reasons | ({"speed_only": "--macs-only times nothing; leave one of them"} if args.macs_only else {})
