@@ -221,7 +221,10 @@ def test_what_does_not_go_together_is_refused(coco_panoptic, shared, tmp_path, c
         ([path, coco_panoptic, "--option", "official_padding"], "give a method with -m"),
         ([path, coco_panoptic, "-m", SPEC, "--option", "official_paint"], "unknown option official_paint; accepted: "),
         ([path, "ade20k-panoptic:" + str(coco_panoptic)], "expected this folder of ADE20K"),
-        (["segmenter-mini", "toy", "--submission", tmp_path / "out"], "--submission: is for panoptic, instance, video models"),
+        (
+            ["segmenter-mini", "toy", "--submission", tmp_path / "out"],
+            "--submission: is for panoptic, instance, video models",
+        ),
     ):
         assert main(["evaluate", *map(str, argv)]) == 2
         assert complaint in capsys.readouterr().err

@@ -26,7 +26,14 @@ class Axis(NamedTuple):
 
     A token may be served by cells up to ``radius`` away. With ``step == 2 * radius`` chunks that begin ``radius``
     cells before the tiles are such that the tokens of a tile use two chunks and the cells of a chunk are visited by
-    two tiles. A short axis is one tile and one chunk.
+    two tiles. A short axis is one tile and one chunk. With 12 cells and radius 2, steps of 4 cells::
+
+        cells          0   1   2   3   4   5   6   7   8   9  10  11
+        tiles        |       0       |       1       |       2       |
+        chunks   |       0       |       1       |       2       |       3       |
+
+    Tokens of tile 1 have cells 4 to 7, so cells 2 to 9 may serve them: chunks 1 and 2. Chunk 1 holds cells 2 to 5, which
+    serve tokens of tiles 0 and 1.
     """
 
     tokens: int
