@@ -223,7 +223,7 @@ def test_what_does_not_go_together_is_refused(coco_panoptic, shared, tmp_path, c
         ([path, "ade20k-panoptic:" + str(coco_panoptic)], "expected this folder of ADE20K"),
         (
             ["segmenter-mini", "toy", "--submission", tmp_path / "out"],
-            "--submission: is for panoptic, instance, video models",
+            "--submission: is for panoptic, instance",
         ),
     ):
         assert main(["evaluate", *map(str, argv)]) == 2

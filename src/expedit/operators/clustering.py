@@ -8,9 +8,9 @@ What is computed for each image (paper section 3.2, token clustering layer)::
             q[x, c] = softmax of -temperature * |x - s[c]|^2
         s[c] = sum of q[x, c] * x over its tokens / sum of q[x, c]
 
-How: a centre is a weighted mean of tokens, so its inner product with a token is the same mean of inner products of tokens.
-Those are computed once; the iterations then never touch the channels again. Everything runs in fp32 whatever the dtype
-of the tokens, and the term ``|x|^2`` is dropped: it is constant along the axis of the softmax.
+How: a centre is a weighted mean of tokens, so its inner product with a token is the same mean of inner products of
+tokens. Those are computed once; the iterations then never touch the channels again. Everything runs in fp32 whatever
+the dtype of the tokens, and the term ``|x|^2`` is dropped: it is constant along the axis of the softmax.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ class Axis(NamedTuple):
         tiles        |       0       |       1       |       2       |
         chunks   |       0       |       1       |       2       |       3       |
 
-    Tokens of tile 1 have cells 4 to 7, so cells 2 to 9 may serve them: chunks 1 and 2. Chunk 1 holds cells 2 to 5, which
-    serve tokens of tiles 0 and 1.
+    Tokens of tile 1 have cells 4 to 7, so cells 2 to 9 may serve them: chunks 1 and 2. Chunk 1 holds cells 2 to 5,
+    which serve tokens of tiles 0 and 1.
     """
 
     tokens: int
