@@ -55,6 +55,21 @@ def weights_of(folder, tag):
     return state
 
 
+def method_of(config):
+    side = config["cluster_window"]
+    return expedit.Expedit(
+        alpha=config["blocks_before_clustering"],
+        grid=(side, side),
+        iterations=config["iterations"],
+        neighbourhood=config["neighbourhood"],
+        temperature=config["temperature_cluster"],
+        top_k=config["top_k"],
+        restore_temperature=config["temperature_reconstruct"],
+        normalize="l2",
+        official_weights=True,
+    )
+
+
 def golden_model(folder, path, kind=Mask2Former, **card):
     config = metadata_of(path)["config"]
     architecture = architecture_of(config)
@@ -62,17 +77,5 @@ def golden_model(folder, path, kind=Mask2Former, **card):
         weights_of(folder, path.name.split("_")[1]), architecture, card_of(architecture, **card)
     )
     if "cluster_window" in config:
-        side = config["cluster_window"]
-        method = expedit.Expedit(
-            alpha=config["blocks_before_clustering"],
-            grid=(side, side),
-            iterations=config["iterations"],
-            neighbourhood=config["neighbourhood"],
-            temperature=config["temperature_cluster"],
-            top_k=config["top_k"],
-            restore_temperature=config["temperature_reconstruct"],
-            normalize="l2",
-            official_weights=True,
-        )
-        model = expedit.accelerate(model, method, **OFFICIAL)
+        model = expedit.accelerate(model, method_of(config), **OFFICIAL)
     return model, config

@@ -14,10 +14,10 @@ from expedit.backbones.swin_blocks import shift_mask
 from expedit.core import Grid, Plan, Span, attn
 from expedit.models.detectron2 import official_name
 from expedit.operators.windows import merge, partition
+from golden_mask2former import OFFICIAL, method_of
 
 transformers = pytest.importorskip("transformers")
 
-OFFICIAL = {"official_shift_mask": True, "official_padding": True}
 LEVELS = ("res2", "res3", "res4", "res5")
 
 
@@ -62,21 +62,6 @@ def golden_swin(shared, path):
         loaded[name] = state[official] if third is None else state[official].chunk(3)[third]
     model.load_state_dict(loaded)
     return model, config
-
-
-def method_of(config):
-    side = config["cluster_window"]
-    return expedit.Expedit(
-        alpha=config["blocks_before_clustering"],
-        grid=(side, side),
-        iterations=config["iterations"],
-        neighbourhood=config["neighbourhood"],
-        temperature=config["temperature_cluster"],
-        top_k=config["top_k"],
-        restore_temperature=config["temperature_reconstruct"],
-        normalize="l2",
-        official_weights=True,
-    )
 
 
 @pytest.mark.parametrize(

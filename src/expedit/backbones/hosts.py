@@ -67,7 +67,6 @@ class Host(WholeMaps):
             head_dim=width // heads,
             grid=_nominal(backbone),
             guides=frozenset(guides),
-            lattice=self.place.reason,
         )
 
     def install(self, model: nn.Module, path: str, plan: Plan, *, taps: Iterable[int] = ()) -> None:

@@ -90,7 +90,6 @@ class Anatomy:
         head_dim: width of one head.
         grid: token lattice of an image of the size the network was made for, where it has one.
         guides: what the attention steps can show a reducer.
-        lattice: why tokens must stay on a lattice and attention kernels cannot be replaced; empty where they may.
     """
 
     depth: int
@@ -99,7 +98,6 @@ class Anatomy:
     head_dim: int
     grid: Grid | None = None
     guides: frozenset[Guide] = frozenset(("tokens", "keys", "cls_attention"))
-    lattice: str = ""
 
 
 class Method:
