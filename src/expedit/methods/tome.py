@@ -65,5 +65,5 @@ class Merged:
         sources, destinations = places[first::2], places[1 - first :: 2]
         score, target = most_similar(guide[:, first::2], guide[:, 1 - first :: 2])
         r = min(int((n + self.prefix) * self.ratio), (n + self.prefix - 1) // 2, sources.shape[0])
-        token_map = joined(score, target, r, sources, destinations)
+        token_map = joined(score, target, r, sources, destinations, n)
         return token_map.down(x), token_map

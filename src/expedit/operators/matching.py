@@ -24,23 +24,41 @@ def _inverse_length(x: Tensor) -> Tensor:
     return scale
 
 
-def joined(score: Tensor, target: Tensor, r: int, sources: Tensor, destinations: Tensor) -> TokenMap:
+def joined(score: Tensor, target: Tensor, r: int, sources: Tensor, destinations: Tensor, n: int) -> TokenMap:
     """The map in which the ``r`` sources of the largest score join their destination; who is left keeps the order.
 
     Args:
         score: ``(b, s)``, as ``descending`` takes it.
         target: ``(b, s)`` int64, the destination of every source, a number below d.
         r: sources that join; several may join one destination.
-        sources: ``(s,)`` places in the sequence of n tokens.
-        destinations: ``(d,)`` the other places.
+        sources: ``(s,)`` or ``(b, s)`` places in the sequence.
+        destinations: ``(d,)`` or ``(b, d)`` other places.
+        n: length of the sequence; what is neither source nor destination stays.
     """
+    b = score.shape[0]
+    sources, destinations = sources.expand(b, -1), destinations.expand(b, -1)
     goes = torch.zeros_like(target, dtype=torch.bool).scatter(1, descending(score)[:, :r], True)
-    root = torch.where(goes, destinations[target], sources)
-    in_order = torch.cat((sources, destinations)).argsort()
-    stays = torch.cat((~goes, goes.new_ones(score.shape[0], destinations.shape[0])), 1)[:, in_order]
-    root = torch.cat((root, destinations.expand(score.shape[0], -1)), 1)[:, in_order]
-    place = stays.cumsum(1) - 1
-    return TokenMap(place.gather(1, root)[:, :, None], None, in_order.shape[0] - r, None)
+    place = torch.where(goes, destinations.gather(1, target), sources)
+    return grouped(torch.arange(n, device=score.device).expand(b, -1).scatter(1, sources, place), n - r)
+
+
+def grouped(root: Tensor, length: int, sized: bool = False) -> TokenMap:
+    """The map in which every token reads the one at its root; the ``length`` tokens that are roots keep their order.
+
+    Args:
+        root: ``(b, n)`` int64, places in the sequence; a root is its own.
+        length: roots of every sample.
+        sized: attention shall weight a token by how many it stands for.
+    """
+    place = (root == torch.arange(root.shape[1], device=root.device)).cumsum(1) - 1
+    index = place.gather(1, root)
+    return TokenMap(index[:, :, None], None, length, None, members(index, length) if sized else None)
+
+
+def members(index: Tensor, length: int) -> Tensor:
+    """How many tokens read each of ``length`` reduced ones: ``(b, n)`` int64 -> ``(b, m)`` fp32. Sums of integers."""
+    count = index.new_zeros(index.shape[0], length).scatter_add(1, index, torch.ones_like(index))
+    return count.float()
 
 
 def descending(score: Tensor) -> Tensor:
