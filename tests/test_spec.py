@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expedit import ACT, METHODS, EViT, Expedit, Pool, ToMe
+from expedit import ACT, METHODS, EViT, Expedit, PiToMe, Pool, ToMe
 from expedit.spec import parse
 
 methods = st.one_of(
@@ -28,6 +28,13 @@ methods = st.one_of(
         top_k=st.integers(1, 9),
     ),
     st.builds(ToMe, ratio=st.floats(0, 1)),
+    st.builds(
+        PiToMe,
+        keep=st.floats(0.01, 1),
+        alpha=st.integers(0, 9),
+        margin=st.floats(0, 1),
+        size_bias=st.booleans(),
+    ),
     st.builds(ACT, query_hashes=st.integers(1, 32), seed=st.integers(0, 99)),
     st.builds(
         Pool,

@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from . import video as video
     from .checkpoints.zoo import load
     from .inference import predict
-    from .methods import ACT, METHODS, EViT, Expedit, Pool, ToMe
+    from .methods import ACT, METHODS, EViT, Expedit, PiToMe, Pool, ToMe
     from .prediction import Prediction
     from .surgery import accelerate
 
 __version__ = "0.1.0"
 
-__all__ = ["ACT", "METHODS", "EViT", "Expedit", "Pool", "Prediction", "ToMe", "accelerate", "load", "predict"]
+__all__ = ["ACT", "METHODS", "EViT", "Expedit", "PiToMe", "Pool", "Prediction", "ToMe", "accelerate", "load", "predict"]
 
 _HOME = {
     "accelerate": "surgery",
     "load": "checkpoints.zoo",
     "predict": "inference",
     "Prediction": "prediction",
-    **dict.fromkeys(("ACT", "METHODS", "EViT", "Expedit", "Pool", "ToMe"), "methods"),
+    **dict.fromkeys(("ACT", "METHODS", "EViT", "Expedit", "PiToMe", "Pool", "ToMe"), "methods"),
 }
 
 _MODULES = ("core", "draw", "metrics", "models", "surgery", "video")

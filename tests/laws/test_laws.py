@@ -6,10 +6,11 @@ import pytest
 import torch
 from transformers import SwinBackbone, SwinConfig
 
-from expedit import ACT, EViT, Expedit, Pool, ToMe, accelerate
+from expedit import ACT, EViT, Expedit, PiToMe, Pool, ToMe, accelerate
 from expedit.core import Grid, Plan, mlp
 from expedit.methods.evit import Attentive
 from expedit.methods.expedit import Clusters
+from expedit.methods.pitome import Energetic
 from expedit.methods.pool import Averages
 from expedit.methods.tome import Merged
 from expedit.models import Segmenter, ViT
@@ -50,6 +51,7 @@ METHODS = {
     "tome": ToMe(ratio=0.3),
     "act": ACT(query_hashes=6),
     "pool": Pool(alpha=2, grid=(4, 5)),
+    "pitome": PiToMe(keep=0.8, alpha=3),
 }
 IN_WINDOWS = ("expedit", "expedit-features", "pool")
 """What fits windows of 6 x 6: methods that keep the lattice."""
@@ -59,9 +61,18 @@ FULL_BUDGET = {
     "evit": EViT(keep_rate=1.0, layers=(1, 2)),
     "tome": ToMe(ratio=0.0),
     "pool": Pool(alpha=2, grid=(6, 8)),
+    "pitome": PiToMe(keep=1.0),
 }
 STATIC = [name for name, method in METHODS.items() if method.static]
-PAIRS = [(backbone, name) for backbone in BACKBONES for name in METHODS if backbone != "swin" or name in IN_WINDOWS]
+ON_SEGMENTER = ("pitome",)
+"""One network is enough for methods that add no kind of cut."""
+
+PAIRS = [
+    (backbone, name)
+    for backbone in BACKBONES
+    for name in METHODS
+    if name in {"swin": IN_WINDOWS, "segmenter": METHODS}.get(backbone, METHODS.keys() - ON_SEGMENTER)
+]
 COMPILED_ONCE = ("swin", "segmenter-linear")
 COMPILED = [pair for pair in PAIRS if pair[1] in STATIC and (pair[0] not in COMPILED_ONCE or pair[1] == "expedit")]
 """One is enough of Swin, whose library's layers take the compiler ten seconds, and of a second head."""
@@ -189,6 +200,7 @@ REDUCERS = {
     "evit": Attentive(EViT(keep_rate=0.5)),
     "tome": Merged(0.3, 1),
     "pool": Averages((4, 5)),
+    "pitome": Energetic(PiToMe(keep=0.7), 0.5),
 }
 
 

@@ -24,7 +24,9 @@ def _inverse_length(x: Tensor) -> Tensor:
     return scale
 
 
-def joined(score: Tensor, target: Tensor, r: int, sources: Tensor, destinations: Tensor, n: int) -> TokenMap:
+def joined(
+    score: Tensor, target: Tensor, r: int, sources: Tensor, destinations: Tensor, n: int, sized: bool = False
+) -> TokenMap:
     """The map in which the ``r`` sources of the largest score join their destination; who is left keeps the order.
 
     Args:
@@ -34,12 +36,13 @@ def joined(score: Tensor, target: Tensor, r: int, sources: Tensor, destinations:
         sources: ``(s,)`` or ``(b, s)`` places in the sequence.
         destinations: ``(d,)`` or ``(b, d)`` other places.
         n: length of the sequence; what is neither source nor destination stays.
+        sized: see ``grouped``.
     """
     b = score.shape[0]
     sources, destinations = sources.expand(b, -1), destinations.expand(b, -1)
     goes = torch.zeros_like(target, dtype=torch.bool).scatter(1, descending(score)[:, :r], True)
     place = torch.where(goes, destinations.gather(1, target), sources)
-    return grouped(torch.arange(n, device=score.device).expand(b, -1).scatter(1, sources, place), n - r)
+    return grouped(torch.arange(n, device=score.device).expand(b, -1).scatter(1, sources, place), n - r, sized)
 
 
 def grouped(root: Tensor, length: int, sized: bool = False) -> TokenMap:

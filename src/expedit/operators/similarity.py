@@ -79,6 +79,14 @@ def closeness(x: Tensor, centres: Tensor) -> Tensor:
         return torch.baddbmm(bias, x.float(), centres.transpose(1, 2))
 
 
+def cosines(x: Tensor) -> Tensor:
+    """Cosine of every two tokens, ``(b, n, c) -> (b, n, n)`` fp32, the same both ways."""
+    unit = F.normalize(x.float(), dim=2)
+    with full_precision(x.device):
+        products = torch.bmm(unit, unit.mT)
+    return (products + products.mT) / 2
+
+
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Inside, ``torch.autocast`` does not lower fp32 products on ``device``."""
     if torch.amp.is_autocast_available(device.type):

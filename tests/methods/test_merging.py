@@ -1,0 +1,34 @@
+"""Merging methods against literal loops over single tokens."""
+
+import pytest
+import torch
+
+import reference_merging
+from expedit import PiToMe
+from expedit.core import Grid
+from expedit.methods.pitome import Energetic
+
+
+def assert_same(got, token_map, image, want, index, sizes):
+    """One image of a batch against its literal twin: tokens, map and sizes."""
+    assert torch.allclose(got[image], want.float(), atol=1e-5)
+    assert torch.equal(token_map.index[image, :, 0], index)
+    assert token_map.length == len(want)
+    if token_map.sizes is not None:
+        assert token_map.sizes[image].tolist() == sizes
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.83, 0.95])
+@pytest.mark.parametrize("n", [14, 15])
+def test_pitome_equals_the_literal_loops(keep, n):
+    x, keys = torch.randn(2, n, 6), torch.randn(2, n, 4)
+    small, token_map = Energetic(PiToMe(keep=keep), 0.3)(x, keys, None)
+    for image in range(2):
+        assert_same(small, token_map, image, *reference_merging.pitome(x[image], keys[image], keep, 0.3))
+
+
+def test_pitome_protects_the_token_that_is_like_no_other():
+    crowd = torch.randn(1, 1, 8) + 0.01 * torch.randn(1, 11, 8)
+    keys = torch.cat((crowd, -crowd[:, :1]), 1)
+    _, token_map = Energetic(PiToMe(keep=0.5), 0.9)(keys, keys, Grid(3, 4))
+    assert token_map.sizes[0, token_map.index[0, 11, 0]] == 1
