@@ -11,7 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 DENSE = 4
-"""A map that reads at least every ``DENSE``-th reduced token is applied as a dense product."""
+"""A map that reads at least every ``DENSE``-th reduced token is applied as a dense product.
+
+Where both forms cost the same: 1,600 tokens of 1,024 channels off 784, fp32 on two AVX2 cores, take 19 ms by bags and
+22 ms dense at every 4th, 24 and 20 ms at every 3rd; off 400 and 196 tokens the two cross between the same places.
+"""
 
 SIZES = "sizes"
 """Name of the companion ``Sizes`` in ``Stream.side``."""

@@ -74,7 +74,7 @@ def cluster(
         tiling = tiling.whole()
     at = Tables(*tables(*tiling.h, *tiling.w, x.device))
     with full_precision(x.device):
-        tiled = gather_shared(x, at.tokens).flatten(0, 1)
+        tiled = gather_shared(x, at.tile_tokens).flatten(0, 1)
         products = None if direct else tiling.products(tiled, at)
         twice = 2 * (temperature[..., None] if isinstance(temperature, Tensor) else temperature)
         mean = _mean(_by_chunk(at.pooled.expand(x.shape[0], -1, -1, -1), at))
@@ -82,8 +82,8 @@ def cluster(
             # x . s for all visitors and cells of a chunk; the sum over mean * inner is |s|^2
             inner = tiled @ (mean.mT @ tiled).mT if products is None else torch.bmm(products, mean)
             closeness = inner - (mean * inner).sum(1, keepdim=True).mul_(0.5)
-            logits = _by_tile(closeness, at).mul_(twice).masked_fill_(at.beyond, float("-inf"))
-            mean = _mean(_by_chunk(logits.softmax(3).masked_fill_(at.empty, 0.0), at))
+            logits = _by_tile(closeness, at).mul_(twice).masked_fill_(at.forbidden, float("-inf"))
+            mean = _mean(_by_chunk(logits.softmax(3).masked_fill_(at.unfilled, 0.0), at))
         return _add_up((_by_tile(mean, at).flatten(0, 1).mT @ tiled).unflatten(0, (x.shape[0], -1)), at)
 
 
@@ -94,21 +94,21 @@ def _mean(share: Tensor) -> Tensor:
 
 def _by_chunk(share: Tensor, at: Tables) -> Tensor:
     """From ``(b, tiles, p, overlaps * s)`` to ``(b * chunks, overlaps * p, s)``, zero where there is no such tile."""
-    rows = share.unflatten(3, (at.visitors.shape[1], -1)).flatten(1, 3)
-    return gather_shared(F.pad(rows, (0, 0, 0, 1)), at.visitors).flatten(2, 3).flatten(0, 1)
+    rows = share.unflatten(3, (at.chunk_rows.shape[1], -1)).flatten(1, 3)
+    return gather_shared(F.pad(rows, (0, 0, 0, 1)), at.chunk_rows).flatten(2, 3).flatten(0, 1)
 
 
 def _by_tile(value: Tensor, at: Tables) -> Tensor:
     """From ``(b * chunks, overlaps * p, s)`` to ``(b, tiles, p, overlaps * s)``."""
-    rows = value.unflatten(0, (-1, at.visitors.shape[0])).flatten(1, 2)
-    return gather_shared(rows, at.used).flatten(3)
+    rows = value.unflatten(0, (-1, at.chunk_rows.shape[0])).flatten(1, 2)
+    return gather_shared(rows, at.tile_rows).flatten(3)
 
 
 def _add_up(given: Tensor, at: Tables) -> Tensor:
     """What tiles give to their cells ``(b, tiles, q, c)``, to centres ``(b, cells, c)``: bags of rows, no atomics."""
     image = torch.arange(given.shape[0], device=given.device)[:, None, None]
-    rows = (at.givers + image * given[0, :, :, 0].numel()).flatten(0, 1)
-    there = at.there.expand(given.shape[0], -1, -1).flatten(0, 1)
-    total = F.embedding_bag(rows, given.flatten(0, 2), per_sample_weights=there, mode="sum")
+    rows = (at.cell_rows + image * given[0, :, :, 0].numel()).flatten(0, 1)
+    counts = at.cell_counts.expand(given.shape[0], -1, -1).flatten(0, 1)
+    total = F.embedding_bag(rows, given.flatten(0, 2), per_sample_weights=counts, mode="sum")
     totals: Tensor = total.unflatten(0, (given.shape[0], -1))
     return totals

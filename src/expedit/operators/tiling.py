@@ -156,35 +156,37 @@ class Tiling(NamedTuple):
                 pairs = torch.bmm(tiled[: tiled.shape[0] - ahead], tiled[ahead:].mT)
                 near[down, right] = F.pad(pairs, (0, 0, 0, 0, 0, ahead))
                 near[-down, -right] = F.pad(pairs.mT, (0, 0, 0, 0, ahead, 0))
-        maps = [near[offset].unflatten(0, (-1, at.tokens.shape[0])).flatten(1, 2) for offset in self.offsets]
+        maps = [near[offset].unflatten(0, (-1, at.tile_tokens.shape[0])).flatten(1, 2) for offset in self.offsets]
         rows = torch.cat([*maps, torch.zeros_like(maps[0][:, :1])], 1)
-        return gather_shared(rows, at.pairs).flatten(4, 5).flatten(2, 3).flatten(0, 1)
+        return gather_shared(rows, at.product_rows).flatten(4, 5).flatten(2, 3).flatten(0, 1)
 
 
 class Tables(NamedTuple):
     """What follows from the sizes alone.
 
     Attributes:
-        tokens: ``(tiles, p)`` int64, the tokens of a tile; places that it does not fill repeat one.
-        beyond: ``(tiles, p, q)`` bool, cells that may not serve a token.
-        empty: ``(tiles, p, 1)`` bool, places that no token fills.
+        tile_tokens: ``(tiles, p)`` int64, tokens of each tile; places that it does not fill repeat one.
+        forbidden: ``(tiles, p, q)`` bool, cells that may not serve a token.
+        unfilled: ``(tiles, p, 1)`` bool, places that no token fills.
         pooled: ``(tiles, p, q)`` float, 1 where a cell averages a token at first.
-        visitors: ``(chunks, overlaps, p)`` int64, rows of the order by tile; one behind the last where there is none.
-        used: ``(tiles, p, overlaps)`` int64, rows of the order by chunk.
-        pairs: ``(chunks, overlaps, p, overlaps)`` int64, rows of the products by offset; likewise.
-        givers: ``(cells, overlaps)`` int64, rows ``(tiles, q)`` that give to a cell.
-        there: ``(cells, overlaps)`` float, 1 where there is such a tile.
+        chunk_rows: ``(chunks, overlaps, p)`` int64, where the order by tile has the rows of each chunk; one after the
+            last row where there are none.
+        tile_rows: ``(tiles, p, overlaps)`` int64, where the order by chunk has the rows of each tile.
+        product_rows: ``(chunks, overlaps, p, overlaps)`` int64, where the products by offset have the rows of each
+            chunk; likewise.
+        cell_rows: ``(cells, overlaps)`` int64, where ``(tiles, q)`` has the sums of each cell.
+        cell_counts: ``(cells, overlaps)`` float, 1 where such a tile exists, so that its sum counts.
     """
 
-    tokens: Tensor
-    beyond: Tensor
-    empty: Tensor
+    tile_tokens: Tensor
+    forbidden: Tensor
+    unfilled: Tensor
     pooled: Tensor
-    visitors: Tensor
-    used: Tensor
-    pairs: Tensor
-    givers: Tensor
-    there: Tensor
+    chunk_rows: Tensor
+    tile_rows: Tensor
+    product_rows: Tensor
+    cell_rows: Tensor
+    cell_counts: Tensor
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -207,36 +209,38 @@ def _kept_tables(*sizes: Any) -> tuple[Tensor, ...]:
 def _made_tables(tiling: Tiling, device: torch.device) -> tuple[Tensor, ...]:
     h, w = tiling
     (rows, row_cell), (columns, column_cell) = h.rows(device), w.rows(device)
-    tokens = _grid(rows * w.tokens, columns, torch.add)
+    tile_tokens = _grid(rows * w.tokens, columns, torch.add)
     filled = _grid(row_cell >= 0, column_cell >= 0, torch.logical_and)
     (reach_h, pool_h), (reach_w, pool_w) = h.reach(device), w.reach(device)
     reach, pooled = _cross(tiling, reach_h, reach_w), _cross(tiling, pool_h, pool_w)
-    (tiles, p), overlaps = tokens.shape, len(tiling.overlaps)
+    (tiles, p), overlaps = tile_tokens.shape, len(tiling.overlaps)
 
     tile = _grid(h.visitors(device) * w.tiles, w.visitors(device), torch.add)
     there = _grid(h.visitors(device) >= 0, w.visitors(device) >= 0, torch.logical_and)
     place, overlap = torch.arange(p, device=device), torch.arange(overlaps, device=device)
     mirrored = overlap.flip(0)  # the last tile that visits a chunk uses it as its first
-    visitors = (tile[:, :, None] * p + place) * overlaps + mirrored[:, None]
+    chunk_rows = (tile[:, :, None] * p + place) * overlaps + mirrored[:, None]
     chunk = _grid(h.used(device) * w.chunks, w.used(device), torch.add)
-    used = (chunk[:, None, :] * overlaps + mirrored) * p + place[:, None]
+    tile_rows = (chunk[:, None, :] * overlaps + mirrored) * p + place[:, None]
     kinds = [[tiling.offsets.index((v - u, z - y)) for v, z in tiling.overlaps] for u, y in tiling.overlaps]
-    pairs = (torch.tensor(kinds, device=device)[:, None, :] * tiles + tile[:, :, None, None]) * p + place[:, None]
+    product_rows = (torch.tensor(kinds, device=device)[:, None, :] * tiles + tile[:, :, None, None]) * p + place[
+        :, None
+    ]
     cell_chunk = _grid(h.homes(device)[0] * w.chunks, w.homes(device)[0], torch.add)[:, 0]
     cell_place = _grid(h.homes(device)[1] * w.step, w.homes(device)[1], torch.add)
-    givers = ((tile * overlaps + mirrored) * h.step * w.step)[cell_chunk] + cell_place
+    cell_rows = ((tile * overlaps + mirrored) * h.step * w.step)[cell_chunk] + cell_place
     gives = there[cell_chunk]
-    givers = torch.where(gives, givers, torch.where(gives, givers, -1).amax(1, keepdim=True))
+    cell_rows = torch.where(gives, cell_rows, torch.where(gives, cell_rows, -1).amax(1, keepdim=True))
     both = there[:, :, None, None] & there[:, None, None, :]
     return (
-        tokens,
+        tile_tokens,
         ~reach,
         ~filled[:, :, None],
         pooled.float(),
-        torch.where(there[:, :, None], visitors, tiles * p * overlaps),
-        used,
-        torch.where(both, pairs, len(tiling.offsets) * tiles * p),
-        givers,
+        torch.where(there[:, :, None], chunk_rows, tiles * p * overlaps),
+        tile_rows,
+        torch.where(both, product_rows, len(tiling.offsets) * tiles * p),
+        cell_rows,
         gives.float(),
     )
 
