@@ -2,10 +2,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test lint types unit timm clean
 
-demo: $(STAMP)  ## compare all methods on the toy data set and write expedit-report/report.html
+demo: $(VENV)/.demo  ## compare all methods on the toy data set and write expedit-report/report.html
 	$(BIN)/expedit compare
 
 test: lint types unit  ## everything that continuous integration runs
@@ -27,7 +28,11 @@ timm: $(STAMP)  ## the laws over timm's networks; timm and torchvision lie apart
 clean:
 	rm -rf $(VENV) expedit-report
 
-$(STAMP): pyproject.toml constraints.txt
+$(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(PIP) -e .
+	touch $@
+
+$(STAMP): $(VENV)/.demo
+	$(PIP) -e '.[dev]'
 	touch $@

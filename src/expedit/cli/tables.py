@@ -58,7 +58,9 @@ def show_evaluation(result: Evaluation) -> None:
 
 
 def show_comparison(comparison: Comparison) -> None:
-    """The rows side by side, and published figures beside ours where the rows are a recipe's."""
+    """The rows side by side, fastest first, and published figures beside ours where the rows are a recipe's."""
+    from ..comparison.ranking import by_time, verdict
+
     facts, metric = comparison.facts, comparison.metric
     measured = ", ".join(f"{key} {facts[key]}" for key in ("images", "threads", "dtype", "device"))
     agreement = "agreement" if comparison.agreement is None else comparison.agreement.title
@@ -77,12 +79,12 @@ def show_comparison(comparison: Comparison) -> None:
             _cell(row.delta, f"{{:+{form}}}", scale),
             _cell(row.agreement, "{:.1f} %", 100),
         ]
-        for row in comparison.rows
+        for row in by_time(comparison.rows)
     ]
     _print_table(f"{comparison.title} · {measured}", columns, lines)
     if comparison.rows[0].printed is not None:
         _show_published(comparison.rows, metric.title)
-    for note in comparison.notes:
+    for note in filter(None, (verdict(comparison.rows), *comparison.notes)):
         output().print(note)
 
 

@@ -48,7 +48,13 @@ def gallery(example: Example) -> dict[str, Any]:
         given.append((f"Dense against truth: {share:.1%} equal", _difference(labels, right)))
     height, width = example.image.shape[:2]
     cards = [_card(example.image, view, labels, dense.prediction) for view in others]
-    return {"name": example.name, "shape": f"{width} / {height}", "given": given, "cards": cards}
+    return {
+        "name": example.name,
+        "shape": f"{width} / {height}",
+        "given": given,
+        "cards": cards,
+        "over": dense.prediction.task == "semantic",  # colours that are drawn over the picture
+    }
 
 
 def _card(image: np.ndarray, view: View, dense: np.ndarray | None, reference: Prediction) -> dict[str, Any]:

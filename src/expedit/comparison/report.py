@@ -13,6 +13,7 @@ from ..data.writing import write_text
 from ..evaluation.judge import Metric
 from . import plots
 from .gallery import check_examples, gallery, legend
+from .ranking import by_time, suggested, verdict
 from .result import Comparison, Example, Row
 
 
@@ -48,7 +49,7 @@ def write_report(path: Path, comparison: Comparison, examples: Sequence[Example]
 
     Args:
         path: the file; its folder is made where missing. It appears whole or not at all.
-        comparison: its rows are in the order of their ladders; the settings of a method are joined in the plots.
+        comparison: its rows are shown fastest first; the settings of a method are joined in the plots.
         examples: pictures to show, with the results of each method.
 
     Raises:
@@ -62,9 +63,12 @@ def write_report(path: Path, comparison: Comparison, examples: Sequence[Example]
     page = _render(
         title=comparison.title,
         facts=comparison.facts,
+        notes=[text for text in (verdict(rows), *comparison.notes) if text],
+        chosen=suggested(comparison),
+        said={row.spec: _said(row, comparison) for row in rows},
         tints={row.spec: tint for row, tint in zip(rows, plots.tints(rows), strict=True)},
         columns=columns,
-        table=_table(rows, columns),
+        table=_table(by_time(rows), columns),
         plots=plots.trade_offs(comparison),
         metric=comparison.metric.title if any(row.value is not None for row in rows) else None,
         examples=[gallery(example) for example in examples],
@@ -90,6 +94,16 @@ def _columns(comparison: Comparison) -> list[Column]:
     delta = replace(value, field="delta", title=f"Δ{comparison.metric.title}", hint=hint, form="{:+.2f}")
     agreement = [] if comparison.agreement is None else [_quality("agreement", comparison.agreement)]
     return [*COSTS, value, delta, *agreement]
+
+
+def _said(row: Row, comparison: Comparison) -> str:
+    """What a setting gains and keeps, in a few words."""
+    metrics = [("value", comparison.metric), ("agreement", comparison.agreement)]
+    quality = [(metric, _quality(field, metric)) for field, metric in metrics if metric is not None]
+    texts = [(metric, _text(_value(row, column), column)) for metric, column in quality]
+    shown = [f"{metric.title} {text}{' %' * metric.share}" for metric, text in texts if text is not None]
+    speed = [] if row.speedup is None else [f"{row.speedup:.2f} × the dense model's speed"]
+    return ", ".join([*speed, f"{row.mac_ratio:.2f} × fewer multiply-adds", *shown])
 
 
 def _quality(field: str, metric: Metric) -> Column:
