@@ -30,3 +30,16 @@ def pitome(x, keys, keep, margin):
     for source in order[::2]:
         root[source] = max(order[1::2], key=lambda other: cosine(keys[source], keys[other]))
     return groups_of(x, root)
+
+
+def tome2d(x, grid, ratio, stride):
+    """(n, c) tokens on a lattice: the first of every cell stays, the r others most like one of those join it."""
+    height, width = grid
+    cells = [y * width + z for y in range(0, height, stride) for z in range(0, width, stride)]
+    others = [i for i in range(height * width) if i not in cells]
+    best = {i: max(cells, key=lambda cell: cosine(x[i], x[cell])) for i in others}
+    others.sort(key=lambda i: -cosine(x[i], x[best[i]]))
+    root = list(range(height * width))
+    for i in others[: int(height * width * ratio)]:
+        root[i] = best[i]
+    return groups_of(x, root)

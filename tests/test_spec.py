@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expedit import ACT, METHODS, EViT, Expedit, PiToMe, Pool, ToMe
+from expedit import ACT, METHODS, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D
 from expedit.spec import parse
 
 methods = st.one_of(
@@ -28,6 +28,12 @@ methods = st.one_of(
         top_k=st.integers(1, 9),
     ),
     st.builds(ToMe, ratio=st.floats(0, 1)),
+    st.builds(
+        ToMe2D,
+        ratio=st.floats(0, 1),
+        branches=st.sampled_from(["attention", "mlp", "both"]),
+        stride=st.integers(2, 5),
+    ),
     st.builds(
         PiToMe,
         keep=st.floats(0.01, 1),

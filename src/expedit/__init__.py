@@ -16,20 +16,33 @@ if TYPE_CHECKING:
     from . import video as video
     from .checkpoints.zoo import load
     from .inference import predict
-    from .methods import ACT, METHODS, EViT, Expedit, PiToMe, Pool, ToMe
+    from .methods import ACT, METHODS, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D
     from .prediction import Prediction
     from .surgery import accelerate
 
 __version__ = "0.1.0"
 
-__all__ = ["ACT", "METHODS", "EViT", "Expedit", "PiToMe", "Pool", "Prediction", "ToMe", "accelerate", "load", "predict"]
+__all__ = [
+    "ACT",
+    "METHODS",
+    "EViT",
+    "Expedit",
+    "PiToMe",
+    "Pool",
+    "Prediction",
+    "ToMe",
+    "ToMe2D",
+    "accelerate",
+    "load",
+    "predict",
+]
 
 _HOME = {
     "accelerate": "surgery",
     "load": "checkpoints.zoo",
     "predict": "inference",
     "Prediction": "prediction",
-    **dict.fromkeys(("ACT", "METHODS", "EViT", "Expedit", "PiToMe", "Pool", "ToMe"), "methods"),
+    **dict.fromkeys(("ACT", "METHODS", "EViT", "Expedit", "PiToMe", "Pool", "ToMe", "ToMe2D"), "methods"),
 }
 
 _MODULES = ("core", "draw", "metrics", "models", "surgery", "video")

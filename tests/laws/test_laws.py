@@ -6,13 +6,14 @@ import pytest
 import torch
 from transformers import SwinBackbone, SwinConfig
 
-from expedit import ACT, EViT, Expedit, PiToMe, Pool, ToMe, accelerate
+from expedit import ACT, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D, accelerate
 from expedit.core import Grid, Plan, mlp
 from expedit.methods.evit import Attentive
 from expedit.methods.expedit import Clusters
 from expedit.methods.pitome import Energetic
 from expedit.methods.pool import Averages
 from expedit.methods.tome import Merged
+from expedit.methods.tome2d import Strided
 from expedit.models import Segmenter, ViT
 from expedit.surgery import find_backbone
 
@@ -52,6 +53,7 @@ METHODS = {
     "act": ACT(query_hashes=6),
     "pool": Pool(alpha=2, grid=(4, 5)),
     "pitome": PiToMe(keep=0.8, alpha=3),
+    "tome2d": ToMe2D(ratio=0.4, branches="both"),
 }
 IN_WINDOWS = ("expedit", "expedit-features", "pool")
 """What fits windows of 6 x 6: methods that keep the lattice."""
@@ -62,9 +64,10 @@ FULL_BUDGET = {
     "tome": ToMe(ratio=0.0),
     "pool": Pool(alpha=2, grid=(6, 8)),
     "pitome": PiToMe(keep=1.0),
+    "tome2d": ToMe2D(ratio=0.0),
 }
 STATIC = [name for name, method in METHODS.items() if method.static]
-ON_SEGMENTER = ("pitome",)
+ON_SEGMENTER = ("pitome", "tome2d")
 """One network is enough for methods that add no kind of cut."""
 
 PAIRS = [
@@ -201,6 +204,7 @@ REDUCERS = {
     "tome": Merged(0.3, 1),
     "pool": Averages((4, 5)),
     "pitome": Energetic(PiToMe(keep=0.7), 0.5),
+    "tome2d": Strided(0.6, 2),
 }
 
 
@@ -265,6 +269,6 @@ def test_taps_inside_a_span_are_full_size(method):
     fast = accelerate(vit, method).feature_maps(image, [0, 2, 4])
     assert [m.shape for m in fast] == [m.shape for m in dense] == [(2, 32, 6, 8)] * 3
     first_cut = min([*accelerate(vit, method).plan.spans, 2 * 5])
-    if first_cut > mlp(0) and not isinstance(method, (ToMe, ACT)):
+    if first_cut > mlp(0) and not isinstance(method, (ToMe, ToMe2D, ACT)):
         assert torch.equal(fast[0], dense[0])
     assert all(m.isfinite().all() for m in fast)

@@ -7,6 +7,7 @@ import reference_merging
 from expedit import PiToMe
 from expedit.core import Grid
 from expedit.methods.pitome import Energetic
+from expedit.methods.tome2d import Strided
 
 
 def assert_same(got, token_map, image, want, index, sizes):
@@ -32,3 +33,12 @@ def test_pitome_protects_the_token_that_is_like_no_other():
     keys = torch.cat((crowd, -crowd[:, :1]), 1)
     _, token_map = Energetic(PiToMe(keep=0.5), 0.9)(keys, keys, Grid(3, 4))
     assert token_map.sizes[0, token_map.index[0, 11, 0]] == 1
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize(("grid", "stride"), [((4, 6), 2), ((5, 7), 2), ((5, 4), 3), ((1, 1), 2)])
+def test_tome2d_equals_the_literal_loops(ratio, grid, stride):
+    x = torch.randn(2, grid[0] * grid[1], 6)
+    small, token_map = Strided(ratio, stride)(x, x, Grid(*grid))
+    for image in range(2):
+        assert_same(small, token_map, image, *reference_merging.tome2d(x[image], grid, ratio, stride))

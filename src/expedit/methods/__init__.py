@@ -7,6 +7,7 @@ from .expedit import Expedit
 from .pitome import PiToMe
 from .pool import Pool
 from .tome import ToMe
+from .tome2d import ToMe2D
 
 METHODS: dict[str, type[Method]] = {
     "expedit": Expedit,
@@ -15,6 +16,7 @@ METHODS: dict[str, type[Method]] = {
     "act": ACT,
     "pool": Pool,
     "pitome": PiToMe,
+    "tome2d": ToMe2D,
 }
 
-__all__ = ["ACT", "METHODS", "EViT", "Expedit", "PiToMe", "Pool", "ToMe"]
+__all__ = ["ACT", "METHODS", "EViT", "Expedit", "PiToMe", "Pool", "ToMe", "ToMe2D"]
