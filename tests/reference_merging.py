@@ -43,3 +43,27 @@ def tome2d(x, grid, ratio, stride):
     for i in others[: int(height * width * ratio)]:
         root[i] = best[i]
     return groups_of(x, root)
+
+
+def ailurus(x, grid, keep, neighbours, radius, spatial):
+    """(n, c) tokens on a lattice: density peaks as anchors, every other token joins the nearest anchor around it."""
+    n, x, width = len(x), x.double(), grid[1]
+    variance = (x - x.mean(0)).square().sum(1).mean()
+
+    def distance(i, j):
+        places = (i // width - j // width) ** 2 + (i % width - j % width) ** 2
+        return float((x[i] - x[j]).square().sum() / variance) + spatial * places
+
+    def close(i, j):
+        return i != j and max(abs(i // width - j // width), abs(i % width - j % width)) <= radius
+
+    around = {i: [j for j in range(n) if close(i, j)] for i in range(n)}
+    fewest = min(neighbours, *(len(others) for others in around.values()))
+    density = [math.exp(-sum(sorted(distance(i, j) for j in around[i])[:fewest]) / fewest) for i in range(n)]
+    farthest = max(distance(i, j) for i in range(n) for j in around[i])
+    gap = [min((distance(i, j) for j in around[i] if density[j] > density[i]), default=farthest) for i in range(n)]
+    anchors = sorted(range(n), key=lambda i: -density[i] * gap[i])[: math.ceil(keep * n)]
+    root = list(range(n))
+    for i in set(root) - set(anchors):
+        root[i] = min([j for j in anchors if close(i, j)] or anchors, key=lambda anchor: distance(i, anchor))
+    return groups_of(x, root)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expedit import ACT, METHODS, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D
+from expedit import ACT, METHODS, AiluRus, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D
 from expedit.spec import parse
 
 methods = st.one_of(
@@ -39,6 +39,15 @@ methods = st.one_of(
         keep=st.floats(0.01, 1),
         alpha=st.integers(0, 9),
         margin=st.floats(0, 1),
+        size_bias=st.booleans(),
+    ),
+    st.builds(
+        AiluRus,
+        alpha=st.integers(0, 9),
+        keep=st.floats(0.01, 1),
+        neighbours=st.integers(1, 9),
+        radius=st.integers(1, 9),
+        spatial=st.floats(0, 9),
         size_bias=st.booleans(),
     ),
     st.builds(ACT, query_hashes=st.integers(1, 32), seed=st.integers(0, 99)),

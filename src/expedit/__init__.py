@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from . import video as video
     from .checkpoints.zoo import load
     from .inference import predict
-    from .methods import ACT, METHODS, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D
+    from .methods import ACT, METHODS, AiluRus, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D
     from .prediction import Prediction
     from .surgery import accelerate
 
@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ACT",
     "METHODS",
+    "AiluRus",
     "EViT",
     "Expedit",
     "PiToMe",
@@ -42,7 +43,7 @@ _HOME = {
     "load": "checkpoints.zoo",
     "predict": "inference",
     "Prediction": "prediction",
-    **dict.fromkeys(("ACT", "METHODS", "EViT", "Expedit", "PiToMe", "Pool", "ToMe", "ToMe2D"), "methods"),
+    **dict.fromkeys(("AiluRus", "ACT", "METHODS", "EViT", "Expedit", "PiToMe", "Pool", "ToMe", "ToMe2D"), "methods"),
 }
 
 _MODULES = ("core", "draw", "metrics", "models", "surgery", "video")

@@ -149,6 +149,7 @@ METHODS = {
     "act": lambda name: "act(query_hashes=12)",
     "pitome": lambda name: "pitome(keep=0.8)",
     "tome2d": lambda name: "tome2d(ratio=0.6)",
+    "ailurus": lambda name: "ailurus(alpha=1, keep=0.5)",
 }
 ON_EVERY_FAMILY = ("expedit", "pool", "evit", "tome", "act")
 FEW_FAMILIES = ("dinov2", "dinov3", "eomt", "beit", "sam")

@@ -6,8 +6,9 @@ import pytest
 import torch
 from transformers import SwinBackbone, SwinConfig
 
-from expedit import ACT, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D, accelerate
+from expedit import ACT, AiluRus, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D, accelerate
 from expedit.core import Grid, Plan, mlp
+from expedit.methods.ailurus import Anchors
 from expedit.methods.evit import Attentive
 from expedit.methods.expedit import Clusters
 from expedit.methods.pitome import Energetic
@@ -54,6 +55,7 @@ METHODS = {
     "pool": Pool(alpha=2, grid=(4, 5)),
     "pitome": PiToMe(keep=0.8, alpha=3),
     "tome2d": ToMe2D(ratio=0.4, branches="both"),
+    "ailurus": AiluRus(alpha=2, keep=0.5),
 }
 IN_WINDOWS = ("expedit", "expedit-features", "pool")
 """What fits windows of 6 x 6: methods that keep the lattice."""
@@ -65,9 +67,10 @@ FULL_BUDGET = {
     "pool": Pool(alpha=2, grid=(6, 8)),
     "pitome": PiToMe(keep=1.0),
     "tome2d": ToMe2D(ratio=0.0),
+    "ailurus": AiluRus(keep=1.0),
 }
 STATIC = [name for name, method in METHODS.items() if method.static]
-ON_SEGMENTER = ("pitome", "tome2d")
+ON_SEGMENTER = ("pitome", "tome2d", "ailurus")
 """One network is enough for methods that add no kind of cut."""
 
 PAIRS = [
@@ -205,6 +208,7 @@ REDUCERS = {
     "pool": Averages((4, 5)),
     "pitome": Energetic(PiToMe(keep=0.7), 0.5),
     "tome2d": Strided(0.6, 2),
+    "ailurus": Anchors(AiluRus(keep=0.4)),
 }
 
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 import reference_merging
-from expedit import PiToMe
+from expedit import AiluRus, PiToMe
 from expedit.core import Grid
+from expedit.methods.ailurus import Anchors
 from expedit.methods.pitome import Energetic
 from expedit.methods.tome2d import Strided
 
@@ -42,3 +43,14 @@ def test_tome2d_equals_the_literal_loops(ratio, grid, stride):
     small, token_map = Strided(ratio, stride)(x, x, Grid(*grid))
     for image in range(2):
         assert_same(small, token_map, image, *reference_merging.tome2d(x[image], grid, ratio, stride))
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize(("grid", "radius"), [((5, 6), 2), ((7, 4), 9), ((1, 3), 1)])
+def test_ailurus_equals_the_literal_loops(keep, grid, radius):
+    x = torch.randn(2, grid[0] * grid[1], 6)
+    method = AiluRus(keep=keep, radius=radius, neighbours=4, spatial=0.1)
+    small, token_map = Anchors(method)(x, x, Grid(*grid))
+    for image in range(2):
+        want = reference_merging.ailurus(x[image], grid, keep, 4, radius, 0.1)
+        assert_same(small, token_map, image, *want)

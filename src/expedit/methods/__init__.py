@@ -2,6 +2,7 @@
 
 from ..core import Method
 from .act import ACT
+from .ailurus import AiluRus
 from .evit import EViT
 from .expedit import Expedit
 from .pitome import PiToMe
@@ -17,6 +18,7 @@ METHODS: dict[str, type[Method]] = {
     "pool": Pool,
     "pitome": PiToMe,
     "tome2d": ToMe2D,
+    "ailurus": AiluRus,
 }
 
-__all__ = ["ACT", "METHODS", "EViT", "Expedit", "PiToMe", "Pool", "ToMe", "ToMe2D"]
+__all__ = ["ACT", "METHODS", "AiluRus", "EViT", "Expedit", "PiToMe", "Pool", "ToMe", "ToMe2D"]
