@@ -67,3 +67,29 @@ def ailurus(x, grid, keep, neighbours, radius, spatial):
     for i in set(root) - set(anchors):
         root[i] = min([j for j in anchors if close(i, j)] or anchors, key=lambda anchor: distance(i, anchor))
     return groups_of(x, root)
+
+
+def algm_windows(x, grid, share):
+    """(n, c) tokens on a lattice: the 2 x 2 windows of the largest mean cosine of two tokens become one token."""
+    height, width = grid
+    corners = [y * width + z for y in range(0, height - 1, 2) for z in range(0, width - 1, 2)]
+    windows = [[i, i + 1, i + width, i + width + 1] for i in corners]
+    likeness = [
+        sum(cosine(x[i], x[j]) for place, i in enumerate(window) for j in window[:place]) / 6 for window in windows
+    ]
+    root = list(range(len(x)))
+    for window in sorted(range(len(windows)), key=lambda k: -likeness[k])[: int(share * len(windows))]:
+        for i in windows[window]:
+            root[i] = windows[window][0]
+    return groups_of(x, root)
+
+
+def algm_global(x, ratio):
+    """(n, c) tokens: the r tokens at even places most like one at an odd place join it."""
+    n = len(x)
+    sources, others = range(0, n, 2), range(1, n, 2)
+    best = {i: max(others, key=lambda j: cosine(x[i], x[j])) for i in sources}
+    root = list(range(n))
+    for i in sorted(sources, key=lambda i: -cosine(x[i], x[best[i]]))[: min(int(n * ratio), n // 2)]:
+        root[i] = best[i]
+    return groups_of(x, root)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expedit import ACT, METHODS, AiluRus, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D
+from expedit import ACT, ALGM, METHODS, AiluRus, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D
 from expedit.spec import parse
 
 methods = st.one_of(
@@ -48,6 +48,13 @@ methods = st.one_of(
         neighbours=st.integers(1, 9),
         radius=st.integers(1, 9),
         spatial=st.floats(0, 9),
+        size_bias=st.booleans(),
+    ),
+    st.builds(
+        ALGM,
+        windows=st.floats(0, 1),
+        ratio=st.floats(0, 1),
+        layers=st.tuples(st.integers(0, 3), st.integers(4, 9)),
         size_bias=st.booleans(),
     ),
     st.builds(ACT, query_hashes=st.integers(1, 32), seed=st.integers(0, 99)),

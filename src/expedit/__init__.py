@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from . import video as video
     from .checkpoints.zoo import load
     from .inference import predict
-    from .methods import ACT, METHODS, AiluRus, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D
+    from .methods import ACT, ALGM, METHODS, AiluRus, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D
     from .prediction import Prediction
     from .surgery import accelerate
 
@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ACT",
+    "ALGM",
     "METHODS",
     "AiluRus",
     "EViT",
@@ -39,11 +40,11 @@ __all__ = [
 ]
 
 _HOME = {
+    **dict.fromkeys(__all__, "methods"),
     "accelerate": "surgery",
     "load": "checkpoints.zoo",
     "predict": "inference",
     "Prediction": "prediction",
-    **dict.fromkeys(("AiluRus", "ACT", "METHODS", "EViT", "Expedit", "PiToMe", "Pool", "ToMe", "ToMe2D"), "methods"),
 }
 
 _MODULES = ("core", "draw", "metrics", "models", "surgery", "video")

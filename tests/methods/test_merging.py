@@ -4,9 +4,10 @@ import pytest
 import torch
 
 import reference_merging
-from expedit import AiluRus, PiToMe
+from expedit import ALGM, AiluRus, PiToMe
 from expedit.core import Grid
 from expedit.methods.ailurus import Anchors
+from expedit.methods.algm import Matched, Windows
 from expedit.methods.pitome import Energetic
 from expedit.methods.tome2d import Strided
 
@@ -54,3 +55,27 @@ def test_ailurus_equals_the_literal_loops(keep, grid, radius):
     for image in range(2):
         want = reference_merging.ailurus(x[image], grid, keep, 4, radius, 0.1)
         assert_same(small, token_map, image, *want)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("grid", [(4, 6), (5, 7), (1, 4)])
+def test_algm_windows_equal_the_literal_loops(share, grid):
+    x = torch.randn(2, grid[0] * grid[1], 6)
+    small, token_map = Windows(share, True)(x, x, Grid(*grid))
+    for image in range(2):
+        assert_same(small, token_map, image, *reference_merging.algm_windows(x[image], grid, share))
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("n", [12, 13])
+def test_algm_global_equals_the_literal_loops(ratio, n):
+    x = torch.randn(2, n, 6)
+    small, token_map = Matched(ratio, True)(x, x, None)
+    for image in range(2):
+        assert_same(small, token_map, image, *reference_merging.algm_global(x[image], ratio))
+
+
+def test_algm_needs_two_blocks_in_order():
+    for layers in ((5, 1), (3, 3), (1,), 4):
+        with pytest.raises(ValueError, match="layers: expected"):
+            ALGM(layers=layers)

@@ -3,6 +3,7 @@
 from ..core import Method
 from .act import ACT
 from .ailurus import AiluRus
+from .algm import ALGM
 from .evit import EViT
 from .expedit import Expedit
 from .pitome import PiToMe
@@ -19,6 +20,7 @@ METHODS: dict[str, type[Method]] = {
     "pitome": PiToMe,
     "tome2d": ToMe2D,
     "ailurus": AiluRus,
+    "algm": ALGM,
 }
 
-__all__ = ["ACT", "METHODS", "AiluRus", "EViT", "Expedit", "PiToMe", "Pool", "ToMe", "ToMe2D"]
+__all__ = ["ACT", "ALGM", "METHODS", "AiluRus", "EViT", "Expedit", "PiToMe", "Pool", "ToMe", "ToMe2D"]
