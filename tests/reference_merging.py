@@ -93,3 +93,18 @@ def algm_global(x, ratio):
     for i in sorted(sources, key=lambda i: -cosine(x[i], x[best[i]]))[: min(int(n * ratio), n // 2)]:
         root[i] = best[i]
     return groups_of(x, root)
+
+
+def mpm(x, ratio):
+    """(n, c) tokens: the r most similar mutual pairs merge into their first; where they are too few, tokens follow."""
+    n = len(x)
+    best = [max((j for j in range(n) if j != i), key=lambda j: cosine(x[i], x[j])) for i in range(n)]
+    by_likeness = sorted(range(n), key=lambda i: -cosine(x[i], x[best[i]]))
+    pairs = [i for i in by_likeness if best[best[i]] == i and best[i] < i]
+    followers = [i for i in by_likeness if best[best[i]] != i]
+    goes = [*pairs, *followers][: int(ratio * n)]
+    root = list(range(n))
+    for i in goes:
+        while root[i] in goes:
+            root[i] = best[root[i]]
+    return groups_of(x, root)

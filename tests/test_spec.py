@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expedit import ACT, ALGM, METHODS, AiluRus, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D
+from expedit import ACT, ALGM, METHODS, MPM, AiluRus, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D
 from expedit.spec import parse
 
 methods = st.one_of(
@@ -55,6 +55,12 @@ methods = st.one_of(
         windows=st.floats(0, 1),
         ratio=st.floats(0, 1),
         layers=st.tuples(st.integers(0, 3), st.integers(4, 9)),
+        size_bias=st.booleans(),
+    ),
+    st.builds(
+        MPM,
+        ratio=st.floats(0, 0.5),
+        layers=st.sets(st.integers(0, 30), min_size=1).map(tuple),
         size_bias=st.booleans(),
     ),
     st.builds(ACT, query_hashes=st.integers(1, 32), seed=st.integers(0, 99)),

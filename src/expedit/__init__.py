@@ -26,6 +26,7 @@ __all__ = [
     "ACT",
     "ALGM",
     "METHODS",
+    "MPM",
     "AiluRus",
     "EViT",
     "Expedit",

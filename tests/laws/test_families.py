@@ -151,6 +151,7 @@ METHODS = {
     "tome2d": lambda name: "tome2d(ratio=0.6)",
     "ailurus": lambda name: "ailurus(alpha=1, keep=0.5)",
     "algm": lambda name: "algm(layers=(1, 2))",
+    "mpm": lambda name: "mpm(layers=(1, 2))",
 }
 ON_EVERY_FAMILY = ("expedit", "pool", "evit", "tome", "act")
 FEW_FAMILIES = ("dinov2", "dinov3", "eomt", "beit", "sam")

@@ -6,12 +6,13 @@ import pytest
 import torch
 from transformers import SwinBackbone, SwinConfig
 
-from expedit import ACT, ALGM, AiluRus, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D, accelerate
+from expedit import ACT, ALGM, MPM, AiluRus, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D, accelerate
 from expedit.core import Grid, Plan, mlp
 from expedit.methods.ailurus import Anchors
 from expedit.methods.algm import Windows
 from expedit.methods.evit import Attentive
 from expedit.methods.expedit import Clusters
+from expedit.methods.mpm import Pairs
 from expedit.methods.pitome import Energetic
 from expedit.methods.pool import Averages
 from expedit.methods.tome import Merged
@@ -58,6 +59,7 @@ METHODS = {
     "tome2d": ToMe2D(ratio=0.4, branches="both"),
     "ailurus": AiluRus(alpha=2, keep=0.5),
     "algm": ALGM(windows=0.5, ratio=0.2, layers=(1, 3)),
+    "mpm": MPM(ratio=0.3, layers=(1, 3)),
 }
 IN_WINDOWS = ("expedit", "expedit-features", "pool")
 """What fits windows of 6 x 6: methods that keep the lattice."""
@@ -71,9 +73,10 @@ FULL_BUDGET = {
     "tome2d": ToMe2D(ratio=0.0),
     "ailurus": AiluRus(keep=1.0),
     "algm": ALGM(windows=0, ratio=0, layers=(1, 3)),
+    "mpm": MPM(ratio=0, layers=(1, 3)),
 }
 STATIC = [name for name, method in METHODS.items() if method.static]
-ON_SEGMENTER = ("pitome", "tome2d", "ailurus", "algm")
+ON_SEGMENTER = ("pitome", "tome2d", "ailurus", "algm", "mpm")
 """One network is enough for methods that add no kind of cut."""
 
 PAIRS = [
@@ -213,6 +216,7 @@ REDUCERS = {
     "tome2d": Strided(0.6, 2),
     "ailurus": Anchors(AiluRus(keep=0.4)),
     "algm": Windows(0.5, False),
+    "mpm": Pairs(0.3, False),
 }
 
 

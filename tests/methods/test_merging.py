@@ -8,6 +8,7 @@ from expedit import ALGM, AiluRus, PiToMe
 from expedit.core import Grid
 from expedit.methods.ailurus import Anchors
 from expedit.methods.algm import Matched, Windows
+from expedit.methods.mpm import Pairs
 from expedit.methods.pitome import Energetic
 from expedit.methods.tome2d import Strided
 
@@ -79,3 +80,20 @@ def test_algm_needs_two_blocks_in_order():
     for layers in ((5, 1), (3, 3), (1,), 4):
         with pytest.raises(ValueError, match="layers: expected"):
             ALGM(layers=layers)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.2, 0.5])
+@pytest.mark.parametrize("n", [2, 12, 33])
+def test_mpm_equals_the_literal_loops(ratio, n):
+    """The largest budget is more than there are mutual pairs, so tokens follow."""
+    x = torch.randn(2, n, 6)
+    small, token_map = Pairs(ratio, True)(x, x, None)
+    for image in range(2):
+        assert_same(small, token_map, image, *reference_merging.mpm(x[image], ratio))
+
+
+def test_mpm_leaves_the_same_number_of_equal_tokens():
+    small, token_map = Pairs(0.5, True)(torch.ones(1, 9, 4), torch.ones(1, 9, 4), None)
+    assert small.shape[1] == 5
+    assert token_map.sizes.sum() == 9
+    assert token_map.sizes.min() >= 1

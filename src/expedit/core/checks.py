@@ -28,6 +28,14 @@ def pair(name: str, value: Any) -> tuple[int, int]:
     return integer(name, value[0], 1), integer(name, value[1], 1)
 
 
+def blocks(name: str, value: Any) -> tuple[int, ...]:
+    """``value`` as a sorted tuple of 0-based blocks, at least one and each once; ValueError names the setting."""
+    given = [integer(name, block, 0) for block in value] if isinstance(value, (tuple, list)) else []
+    if not given or len(set(given)) != len(given):
+        raise ValueError(f"{name}: expected some blocks, each once, such as (7, 13, 19), got {value!r}")
+    return tuple(sorted(given))
+
+
 def choice(name: str, value: Any, options: tuple[Any, ...]) -> Any:
     """``value`` if it is one of ``options``; ValueError lists them."""
     if value not in options:

@@ -6,6 +6,7 @@ from .ailurus import AiluRus
 from .algm import ALGM
 from .evit import EViT
 from .expedit import Expedit
+from .mpm import MPM
 from .pitome import PiToMe
 from .pool import Pool
 from .tome import ToMe
@@ -21,6 +22,7 @@ METHODS: dict[str, type[Method]] = {
     "tome2d": ToMe2D,
     "ailurus": AiluRus,
     "algm": ALGM,
+    "mpm": MPM,
 }
 
-__all__ = ["ACT", "ALGM", "METHODS", "AiluRus", "EViT", "Expedit", "PiToMe", "Pool", "ToMe", "ToMe2D"]
+__all__ = ["ACT", "ALGM", "METHODS", "MPM", "AiluRus", "EViT", "Expedit", "PiToMe", "Pool", "ToMe", "ToMe2D"]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..core import FEATURES, Anatomy, Cut, Grid, Guide, Method, Span, TokenMap, mlp
-from ..core.checks import integer, number
+from ..core.checks import blocks, integer, number
 from ..core.tokens import gather_tokens
 from ..operators.lattice import identity
 from ..operators.matching import descending
@@ -49,11 +49,7 @@ class EViT(Method):
 
     def __post_init__(self) -> None:
         number("keep_rate", self.keep_rate, 0, 1)
-        given = self.layers if isinstance(self.layers, (tuple, list)) else ()
-        layers = [integer("layers", layer, 0) for layer in given]
-        if not layers or len(set(layers)) != len(layers):
-            raise ValueError(f"layers: expected some blocks, each once, such as (7, 13, 19), got {self.layers!r}")
-        object.__setattr__(self, "layers", tuple(sorted(layers)))
+        object.__setattr__(self, "layers", blocks("layers", self.layers))
         integer("top_k", self.top_k, 1)
         number("restore_temperature", self.restore_temperature, 0, float("inf"))
 
