@@ -9,8 +9,8 @@ What is computed for each image (paper section 3.2, token clustering layer)::
         s[c] = sum of q[x, c] * x over its tokens / sum of q[x, c]
 
 How: a centre is a weighted mean of tokens, so its inner product with a token is the same mean of inner products of
-tokens. Those are computed once; the iterations then never touch the channels again. Everything runs in fp32 whatever
-the dtype of the tokens, and the term ``|x|^2`` is dropped: it is constant along the axis of the softmax.
+tokens. Those are computed once; the iterations then never touch the channels again. Sums are fp32 whatever the dtype of
+the tokens, and the term ``|x|^2`` is dropped: it is constant along the axis of the softmax.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.tokens import Grid, to_map, to_tokens
-from .similarity import full_precision
+from .similarity import closeness, inner
 from .tiling import Tables, Tiling, gather_shared, tables
 
 
@@ -65,26 +65,30 @@ def cluster(
     Returns:
         Centres ``(b, cells.length, c)`` in fp32, row-major.
     """
-    x = x.detach().float()
+    x = x.detach()
     if iterations == 0:
-        return to_tokens(F.adaptive_avg_pool2d(to_map(x, grid), cells))
+        return to_tokens(F.adaptive_avg_pool2d(to_map(x.float(), grid), cells))
     tiling = Tiling.of(grid, cells, neighbourhood // 2)
     direct = tiling.multiply_adds() > 2 * iterations * grid.length * cells.length
     if direct:
         tiling = tiling.whole()
     at = Tables(*tables(*tiling.h, *tiling.w, x.device))
-    with full_precision(x.device):
-        tiled = gather_shared(x, at.tile_tokens).flatten(0, 1)
-        products = None if direct else tiling.products(tiled, at)
-        twice = 2 * (temperature[..., None] if isinstance(temperature, Tensor) else temperature)
-        mean = _mean(_by_chunk(at.pooled.expand(x.shape[0], -1, -1, -1), at))
-        for _ in range(iterations):
-            # x . s for all visitors and cells of a chunk; the sum over mean * inner is |s|^2
-            inner = tiled @ (mean.mT @ tiled).mT if products is None else torch.bmm(products, mean)
-            closeness = inner - (mean * inner).sum(1, keepdim=True).mul_(0.5)
-            logits = _by_tile(closeness, at).mul_(twice).masked_fill_(at.forbidden, float("-inf"))
-            mean = _mean(_by_chunk(logits.softmax(3).masked_fill_(at.unfilled, 0.0), at))
-        return _add_up((_by_tile(mean, at).flatten(0, 1).mT @ tiled).unflatten(0, (x.shape[0], -1)), at)
+    tiled = gather_shared(x, at.tile_tokens).flatten(0, 1)
+    products = None if direct else tiling.products(tiled, at)
+    twice = 2 * (temperature[..., None] if isinstance(temperature, Tensor) else temperature)
+    mean = _mean(_by_chunk(at.pooled.expand(x.shape[0], -1, -1, -1), at))
+    for _ in range(iterations):
+        close = closeness(tiled, inner(mean.mT, tiled)) if products is None else _closeness(products, mean)
+        logits = _by_tile(close, at).mul_(twice).masked_fill_(at.forbidden, float("-inf"))
+        mean = _mean(_by_chunk(logits.softmax(3).masked_fill_(at.unfilled, 0.0), at))
+    given = inner(_by_tile(mean, at).flatten(0, 1).mT, tiled)
+    return _add_up(given.unflatten(0, (x.shape[0], -1)), at)
+
+
+def _closeness(products: Tensor, mean: Tensor) -> Tensor:
+    """``x . s - |s|^2 / 2`` for all visitors and cells of a chunk; the sum over ``mean * x . s`` is ``|s|^2``."""
+    inner_products = inner(products, mean)
+    return inner_products - (mean * inner_products).sum(1, keepdim=True).mul_(0.5)
 
 
 def _mean(share: Tensor) -> Tensor:

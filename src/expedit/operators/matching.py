@@ -6,21 +6,19 @@ import torch
 from torch import Tensor
 
 from ..core.tokens import TokenMap
-from .similarity import full_precision
+from .similarity import inner
 
 
 def most_similar(sources: Tensor, destinations: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine to the most similar destination and its number: ``(b, s, c)``, ``(b, d, c)`` -> ``(b, s)`` twice."""
-    sources, destinations = sources.float(), destinations.float()
-    with full_precision(sources.device):
-        products = torch.bmm(sources, destinations.mT)
+    products = inner(sources, destinations.mT)
     best, target = (products * _inverse_length(destinations)[:, None]).max(2)
     return best * _inverse_length(sources), target
 
 
 def _inverse_length(x: Tensor) -> Tensor:
     """Scales products and not tokens: there are fewer of them than of values."""
-    scale: Tensor = 1 / x.norm(dim=2).clamp(min=1e-8)
+    scale: Tensor = 1 / x.norm(dim=2, dtype=torch.float32).clamp(min=1e-8)
     return scale
 
 

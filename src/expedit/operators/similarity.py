@@ -1,7 +1,7 @@
 """Distances between tokens and centres: the weights that read tokens off their clusters.
 
-Everything here runs in fp32 whatever the dtype of the tokens, and drops the term ``|x|^2``: it is constant along the
-axis over which softmax, top-k and the normalisations run.
+The term ``|x|^2`` is dropped: it is constant along the axis over which softmax, top-k and the normalisations run.
+Sums are fp32 whatever the dtype of the tokens, and products of half-precision tokens are exact.
 """
 
 from __future__ import annotations
@@ -77,10 +77,28 @@ def closeness(x: Tensor, centres: Tensor) -> Tensor:
 
     Unscaled on purpose: equal centres get equal values, so ties stay ties.
     """
-    centres = centres.float()
-    bias = centres.square().sum(2).mul_(-0.5)[:, None, :]
+    shift = centres.float().square().sum(2).mul_(-0.5)[:, None, :]
+    if x.is_cuda:
+        return inner(x, centres.mT).add_(shift)
     with full_precision(x.device):
-        return torch.baddbmm(bias, x.float(), centres.transpose(1, 2))
+        return torch.baddbmm(shift, x.float(), centres.float().mT)
+
+
+def inner(x: Tensor, y: Tensor) -> Tensor:
+    """``(b, n, c)`` and ``(b, c, m)`` multiplied with fp32 sums: ``(b, n, m)`` fp32.
+
+    On a GPU half-precision operands are multiplied as they are, an fp32 operand beside one of these as the sum of two
+    numbers of its dtype, which keeps twice as many digits.
+    """
+    if not x.is_cuda or x.dtype == y.dtype == torch.float32:
+        with full_precision(x.device):
+            return torch.bmm(x.float(), y.float())
+    if x.dtype == y.dtype:
+        return torch.bmm(x, y, out_dtype=torch.float32)
+    if y.dtype == torch.float32:
+        high = y.to(x.dtype)
+        return inner(x, high).add_(inner(x, (y - high).to(x.dtype)))
+    return inner(y.mT, x.mT).mT
 
 
 def cosines(x: Tensor) -> Tensor:
@@ -93,6 +111,6 @@ def cosines(x: Tensor) -> Tensor:
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Inside, ``torch.autocast`` does not lower fp32 products on ``device``."""
-    if torch.amp.is_autocast_available(device.type):
+    if device.type != "meta" and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()

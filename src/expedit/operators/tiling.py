@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import _disable_current_modes
 
 from ..core.tokens import Grid
+from .similarity import inner
 
 
 def gather_shared(rows: Tensor, place: Tensor) -> Tensor:
@@ -153,7 +154,7 @@ class Tiling(NamedTuple):
         for down, right in self.offsets:
             ahead = down * self.w.tiles + right
             if ahead >= 0:
-                pairs = torch.bmm(tiled[: tiled.shape[0] - ahead], tiled[ahead:].mT)
+                pairs = inner(tiled[: tiled.shape[0] - ahead], tiled[ahead:].mT)
                 near[down, right] = F.pad(pairs, (0, 0, 0, 0, 0, ahead))
                 near[-down, -right] = F.pad(pairs.mT, (0, 0, 0, 0, ahead, 0))
         maps = [near[offset].unflatten(0, (-1, at.tile_tokens.shape[0])).flatten(1, 2) for offset in self.offsets]
