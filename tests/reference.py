@@ -129,3 +129,53 @@ def nearest_labels(grid, cells):
     """Initial labels as the official code makes them: nearest up-sampling of the index map."""
     index = torch.arange(cells[0] * cells[1], dtype=torch.float32).reshape(1, 1, *cells)
     return F.interpolate(index, size=tuple(grid), mode="nearest").long().flatten()
+
+
+def regions(x, grid, keep, rounds, spatial):
+    """(n, c) tokens: means of the regions in order, the region of every token, and their sizes, pair by pair."""
+    x = x.double()
+    n, variance = len(x), (x - x.mean(0)).square().mean(0).sum()
+    groups = [[token] for token in range(n)]
+
+    def centre(group):
+        places = [torch.tensor(divmod(token, grid[1]), dtype=torch.double) for token in group]
+        return x[group].mean(0), torch.stack(places).mean(0)
+
+    def cost(one, other):
+        (a, p), (b, q) = centre(one), centre(other)
+        distance = (a - b).square().sum() / variance + spatial * (p - q).square().sum()
+        return (len(one) * len(other) / (len(one) + len(other)) * distance).item()
+
+    number = 0
+    while len(groups) > keep:
+        k = len(groups)
+        r = min(math.ceil((k - keep) / max(rounds - number, 1)), max(k // 2 - 1, 1))
+        if number == 0:
+            sources = [i for i in range(k) if (i // grid[1] + i % grid[1]) % 2 == 0]
+        else:
+            sources = [i for i in range(k) if i % 2 == number % 2]
+        others = [i for i in range(k) if i not in sources]
+        best = {i: min((cost(groups[i], groups[j]), j) for j in others) for i in sources}
+        gone = sorted(sources, key=lambda i: best[i])[:r]
+        for i in gone:
+            groups[best[i][1]] = groups[best[i][1]] + groups[i]
+        groups = [group for i, group in enumerate(groups) if i not in gone]
+        number += 1
+    owner = torch.empty(n, dtype=torch.int64)
+    for place, group in enumerate(groups):
+        owner[group] = place
+    return torch.stack([centre(group)[0] for group in groups]), owner, [len(group) for group in groups]
+
+
+def mass(index, weight, m):
+    """(n, k) what every token reads: what all of them read of each of ``m`` reduced tokens."""
+    total = torch.zeros(m, dtype=torch.double)
+    for row, weights in zip(index.tolist(), weight.tolist(), strict=True):
+        for place, value in zip(row, weights, strict=True):
+            total[place] += value
+    return total
+
+
+def smaller(grid, scale):
+    """Lattice of an image whose sides are ``scale`` times those of one with lattice ``grid``."""
+    return tuple(max(round(scale * side), 1) for side in grid)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from . import video as video
     from .checkpoints.zoo import load
     from .inference import predict
-    from .methods import ACT, ALGM, METHODS, AiluRus, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D
+    from .methods import ACT, ALGM, METHODS, AiluRus, EViT, Expedit, PiToMe, Pool, Regions, Shrink, ToMe, ToMe2D
     from .prediction import Prediction
     from .surgery import accelerate
 
@@ -33,6 +33,8 @@ __all__ = [
     "PiToMe",
     "Pool",
     "Prediction",
+    "Regions",
+    "Shrink",
     "ToMe",
     "ToMe2D",
     "accelerate",

@@ -7,13 +7,14 @@ from dataclasses import fields
 from difflib import get_close_matches
 
 from .core import Method
-from .methods import METHODS
+from .methods import METHODS, Shrink
 
 
 def parse(spec: str | Method) -> Method:
     """A method from its spec string, such as ``"expedit(alpha=10, grid=(28, 28))"``; a method passes through.
 
-    Arguments are Python literals and nothing is evaluated. Names are not case-sensitive.
+    ``"shrink(scale=0.8) + regions(keep=0.7)"`` is a method on a smaller image. Arguments are Python literals and
+    nothing is evaluated. Names are not case-sensitive.
 
     Raises:
         ValueError: unknown method, unknown or repeated setting, not a literal, value out of range; the message names
@@ -25,7 +26,29 @@ def parse(spec: str | Method) -> Method:
     """
     if isinstance(spec, Method):
         return spec
-    name, call = _split(spec)
+    try:
+        node = ast.parse(spec.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        node = None
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _on_a_smaller_image(spec, _method(spec, node.left), _method(spec, node.right))
+    return _method(spec, node)
+
+
+def _on_a_smaller_image(spec: str, shrink: Method, method: Method) -> Method:
+    if not isinstance(shrink, Shrink):
+        raise ValueError(
+            f"{spec!r}: expected the smaller image before the plus, as in 'shrink(scale=0.8) + {method!r}'"
+        )
+    try:
+        return shrink + method
+    except ValueError as error:
+        raise ValueError(f"{spec!r}: {error}") from None
+
+
+def _method(spec: str, node: ast.expr | None) -> Method:
+    """The method that ``node`` of ``spec`` calls by name."""
+    name, call = _split(spec, node)
     if name not in METHODS:
         close = get_close_matches(name, METHODS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -53,12 +76,8 @@ def parse(spec: str | Method) -> Method:
         raise ValueError(f"{spec!r}: {error}") from None
 
 
-def _split(spec: str) -> tuple[str, ast.Call]:
-    """Lower-case name and call node of a spec; a bare name is a call without arguments."""
-    try:
-        node = ast.parse(spec.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        node = None
+def _split(spec: str, node: ast.expr | None) -> tuple[str, ast.Call]:
+    """Lower-case name and call node of one method; a bare name is a call without arguments."""
     if isinstance(node, ast.Name):
         node = ast.Call(node, [], [])
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):

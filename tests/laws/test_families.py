@@ -152,13 +152,16 @@ METHODS = {
     "ailurus": lambda name: "ailurus(alpha=1, keep=0.5)",
     "algm": lambda name: "algm(layers=(1, 2))",
     "mpm": lambda name: "mpm(layers=(1, 2))",
+    "regions": lambda name: "regions(keep=0.6)",
+    "smaller": lambda name: "shrink(scale=0.8) + regions(alpha=1, keep=0.7)",
 }
-ON_EVERY_FAMILY = ("expedit", "pool", "evit", "tome", "act")
+ON_EVERY_FAMILY = ("expedit", "pool", "evit", "tome", "act", "regions", "smaller")
 FEW_FAMILIES = ("dinov2", "dinov3", "eomt", "beit", "sam")
 """Plain, with rotary positions, with queries that join, and two that need the lattice: enough for other methods."""
 
 KEEP_THE_LATTICE = ("expedit", "pool")
 READ_CLASS_ATTENTION = ("evit",)
+ONE_SIZE = ("eomt", "eomt-dinov3", "videomt", "vitpose")
 
 
 @pytest.mark.parametrize(
@@ -167,10 +170,12 @@ READ_CLASS_ATTENTION = ("evit",)
 )
 def test_batch_mates_do_not_matter_or_the_method_is_refused(name, method):
     model, spec = network(name), METHODS[method](name)
-    if (method not in KEEP_THE_LATTICE and name in ON_A_LATTICE) or (
-        method in READ_CLASS_ATTENTION and (name == "videomt" or not NETWORKS[name].class_token)
+    if (
+        (method not in KEEP_THE_LATTICE and name in ON_A_LATTICE)
+        or (method == "smaller" and name in ONE_SIZE)
+        or (method in READ_CLASS_ATTENTION and (name == "videomt" or not NETWORKS[name].class_token))
     ):
-        with pytest.raises(ValueError, match=r"lattice|by the place of a token|needs '(cls_attention|keys)'"):
+        with pytest.raises(ValueError, match=r"lattice|place of a token|needs '(cls_attention|keys)'|smaller image"):
             accelerate(model, spec)
         return
     fast = accelerate(model, spec)
@@ -238,6 +243,15 @@ def test_one_graph(name):
         want = tensors(fast(**given))
         got = tensors(torch.compile(fast, fullgraph=True, dynamic=False, backend="aot_eager")(**given))
     assert farthest(got, want) < 1e-5
+
+
+def test_one_graph_of_regions_in_a_smaller_image():
+    """With rotary positions, sizes and the way back to the larger lattice."""
+    torch._dynamo.reset()
+    fast, given = accelerate(network("dinov3"), METHODS["smaller"]("dinov3")), inputs("dinov3")
+    with torch.no_grad():
+        got = tensors(torch.compile(fast, fullgraph=True, dynamic=False, backend="aot_eager")(**given))
+        assert farthest(got, tensors(fast(**given))) < 1e-5
 
 
 def test_threads_with_images_of_different_size():
@@ -388,6 +402,12 @@ def test_windows_shrink_with_the_lattice():
         layer.attn.register_forward_pre_hook(lambda module, args: seen.append(tuple(args[0].shape[:3])))
     run(fast, "sam")
     assert seen == [(9, 4, 4), (1, 10, 10), (9, 4, 4), (1, 10, 10)]
+
+
+@pytest.mark.parametrize("name", ["sam", "sam2-vision", "beit", "upernet-swin"])
+def test_sizes_are_refused_where_attention_goes_by_the_place_of_tokens(name):
+    with pytest.raises(ValueError, match="leave size_bias out"):
+        accelerate(network(name), f"expedit(alpha={alpha(name, 2)}, grid=(3, 3), top_k=1, size_bias=True)")
 
 
 @pytest.mark.parametrize("name", ["zoedepth", "beit"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import SwinBackbone, SwinConfig
 
-from expedit import ACT, ALGM, MPM, AiluRus, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D, accelerate
+from expedit import ACT, ALGM, MPM, AiluRus, EViT, Expedit, PiToMe, Pool, Regions, Shrink, ToMe, ToMe2D, accelerate
 from expedit.core import Grid, Plan, mlp
 from expedit.methods.ailurus import Anchors
 from expedit.methods.algm import Windows
@@ -15,6 +15,8 @@ from expedit.methods.expedit import Clusters
 from expedit.methods.mpm import Pairs
 from expedit.methods.pitome import Energetic
 from expedit.methods.pool import Averages
+from expedit.methods.regions import Merging
+from expedit.methods.shrink import Shrunk
 from expedit.methods.tome import Merged
 from expedit.methods.tome2d import Strided
 from expedit.models import Segmenter, ViT
@@ -60,8 +62,14 @@ METHODS = {
     "ailurus": AiluRus(alpha=2, keep=0.5),
     "algm": ALGM(windows=0.5, ratio=0.2, layers=(1, 3)),
     "mpm": MPM(ratio=0.3, layers=(1, 3)),
+    "expedit-delta": Expedit(alpha=1, grid=0.6, top_k=4, restore="delta", size_bias=True),
+    "pool-delta": Pool(alpha=2, grid=(4, 5), restore="delta"),
+    "regions": Regions(keep=0.6),
+    "regions-logits": Regions(alpha=2, keep=0.3, restore="logits"),
+    "shrink": Shrink(0.6),
+    "shrink-regions": Shrink(0.8) + Regions(alpha=1, keep=0.7),
 }
-IN_WINDOWS = ("expedit", "expedit-features", "pool")
+IN_WINDOWS = ("expedit", "expedit-features", "pool", "pool-delta")
 """What fits windows of 6 x 6: methods that keep the lattice."""
 
 FULL_BUDGET = {
@@ -74,6 +82,8 @@ FULL_BUDGET = {
     "ailurus": AiluRus(keep=1.0),
     "algm": ALGM(windows=0, ratio=0, layers=(1, 3)),
     "mpm": MPM(ratio=0, layers=(1, 3)),
+    "regions": Regions(alpha=1, keep=1.0),
+    "shrink": Shrink(1.0),
 }
 STATIC = [name for name, method in METHODS.items() if method.static]
 ON_SEGMENTER = ("pitome", "tome2d", "ailurus", "algm", "mpm")
@@ -86,8 +96,15 @@ PAIRS = [
     if name in {"swin": IN_WINDOWS, "segmenter": METHODS}.get(backbone, METHODS.keys() - ON_SEGMENTER)
 ]
 COMPILED_ONCE = ("swin", "segmenter-linear")
-COMPILED = [pair for pair in PAIRS if pair[1] in STATIC and (pair[0] not in COMPILED_ONCE or pair[1] == "expedit")]
-"""One is enough of Swin, whose library's layers take the compiler ten seconds, and of a second head."""
+COMPILED = [
+    pair
+    for pair in PAIRS
+    if pair[1] in STATIC
+    and (pair[0] not in COMPILED_ONCE or pair[1] == "expedit")
+    and (pair[0] == "vit" or pair[1] not in ("expedit-delta", "regions", "shrink"))
+    and pair[1] not in ("pool-delta", "regions-logits")
+]
+"""One is enough of Swin, whose library's layers take the compiler ten seconds, of a second head and of variants."""
 
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 every_pair = pytest.mark.parametrize(("backbone", "name"), PAIRS)
@@ -217,6 +234,7 @@ REDUCERS = {
     "ailurus": Anchors(AiluRus(keep=0.4)),
     "algm": Windows(0.5, False),
     "mpm": Pairs(0.3, False),
+    "regions": Merging(Regions(keep=0.5)),
 }
 
 
@@ -281,6 +299,6 @@ def test_taps_inside_a_span_are_full_size(method):
     fast = accelerate(vit, method).feature_maps(image, [0, 2, 4])
     assert [m.shape for m in fast] == [m.shape for m in dense] == [(2, 32, 6, 8)] * 3
     first_cut = min([*accelerate(vit, method).plan.spans, 2 * 5])
-    if first_cut > mlp(0) and not isinstance(method, (ToMe, ToMe2D, ACT)):
+    if first_cut > mlp(0) and not isinstance(method, (ToMe, ToMe2D, ACT, Shrink, Shrunk)):
         assert torch.equal(fast[0], dense[0])
     assert all(m.isfinite().all() for m in fast)

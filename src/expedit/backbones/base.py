@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..core import Anatomy, Grid, Plan, Reducer
+from ..core import Anatomy, Grid, Plan, Reducer, scaled
 
 
 class Adapter(Protocol):
@@ -58,8 +58,13 @@ def kept_lattice(reducer: Reducer, grid: Grid, reason: str) -> Grid:
         _, token_map = reducer(blank, blank, grid)
     except ValueError as error:
         raise ValueError(f"on {grid.h} x {grid.w} tokens: {error}") from None
+    name = type(reducer).__name__
     if token_map.grid is None:
-        raise ValueError(f"{reason}; {type(reducer).__name__} takes tokens off the lattice, so use Expedit or Pool")
+        raise ValueError(f"{reason}; {name} takes tokens off the lattice, so use Expedit or Pool")
+    if token_map.sizes is not None:
+        raise ValueError(
+            f"{reason}, where tokens cannot be weighted by their size as {name} wants it; leave size_bias out"
+        )
     return token_map.grid
 
 
@@ -87,5 +92,6 @@ class WholeMaps(ABC):
 
     def owner(self, backbone: Any, owners: Sequence[Tensor], image: Grid) -> Tensor:
         """See ``Adapter``; all tokens of the image are one sequence."""
-        owner: Tensor = owners[0][0].unflatten(0, self.lattice(backbone, image))
+        lattice = scaled(self.lattice(backbone, image), self.plan(backbone).scale)
+        owner: Tensor = owners[0][0].unflatten(0, lattice)
         return owner

@@ -18,7 +18,7 @@ from .base import WholeMaps, kept_lattice
 from .driven import DrivenBlocks, Seat
 from .eomt import unmask
 from .forms import part, parts_of
-from .notes import NotedPatches, Notes
+from .notes import NotedPatches, Notes, SmallerImage
 from .places import Biased, FixedLattice, Plain, RotaryWindows, SinesFirst, StagedWindows, Windowed
 from .taps import taps_of
 
@@ -46,6 +46,7 @@ class Host(WholeMaps):
         place: what kind of place the tokens are at.
         prefix: tokens before those of the image.
         class_token: whether the first of them is one whose attention says what matters.
+        images: paths of the modules inside the host that are given the image; none where a smaller one does not fit.
     """
 
     blocks: str
@@ -53,6 +54,7 @@ class Host(WholeMaps):
     place: type[Plain] = Plain
     prefix: Callable[[Any], int] = _registers
     class_token: bool = True
+    images: tuple[str, ...] = ()
 
     def anatomy(self, backbone: Any) -> Anatomy:
         """See ``Adapter``."""
@@ -84,6 +86,7 @@ class Host(WholeMaps):
             read.reader.register_forward_pre_hook(notes.hear, with_kwargs=True)
         if self.patches is not None:
             _put(host, self.patches, NotedPatches.around(part(host, self.patches), notes))
+        self._shrink(host, plan.scale, notes)
         unmask(host)
         children = list(blocks.children())
         seat = Seat(
@@ -97,6 +100,17 @@ class Host(WholeMaps):
         )
         _put(host, self.blocks, DrivenBlocks(blocks, seat))
         self.exchange(host, plan)
+
+    def _shrink(self, host: Any, scale: float, notes: Notes) -> None:
+        """Let the embedding see a smaller image; ValueError where its positions do not follow."""
+        if scale == 1:
+            return
+        if not self.images or getattr(host, "dynamic_img_size", True) is False:
+            reason = self.place.reason or f"{type(host).__name__} takes images of one size"
+            raise ValueError(f"{reason}, so that it cannot be given a smaller image; use a method without shrink")
+        smaller = SmallerImage(scale, self._patch(host), notes)
+        for path in self.images:
+            smaller.put(part(host, path))
 
     def plan(self, backbone: Any) -> Plan:
         """The cuts at work in it."""
@@ -116,8 +130,12 @@ class Host(WholeMaps):
 
     def lattice(self, backbone: Any, image: Grid) -> Grid:
         """Whole patches only, as the libraries' convolutions make them."""
-        patch = _pair(getattr(getattr(backbone, "config", None), "patch_size", None) or backbone.patch_embed.patch_size)
-        return Grid(image.h // patch[0], image.w // patch[1])
+        patch = self._patch(backbone)
+        return Grid(image.h // patch.h, image.w // patch.w)
+
+    def _patch(self, host: Any) -> Grid:
+        """(height, width) of a patch in pixels."""
+        return Grid(*_pair(getattr(getattr(host, "config", None), "patch_size", None) or host.patch_embed.patch_size))
 
     def _fitted(self, host: Any, plan: Plan, place: Plain) -> Plan:
         """``plan`` as this host can run it; ValueError where it leaves the lattice that the host needs."""
@@ -188,13 +206,14 @@ def _width(host: Any) -> int:
 
 
 CONVOLUTION = "embeddings.patch_embeddings.projection"
+EMBEDDINGS = ("embeddings",)
 EMBEDDING = "embeddings.patch_embedding"
 QUERIES = attrgetter("embeddings.num_prefix_tokens")
 TIMM = attrgetter("num_prefix_tokens")
 
 ROWS: tuple[tuple[Host, tuple[str, ...]], ...] = (
     (
-        Host("encoder.layer", CONVOLUTION),
+        Host("encoder.layer", CONVOLUTION, images=EMBEDDINGS),
         (
             "transformers.models.dinov2.modeling_dinov2.Dinov2Model",
             "transformers.models.dinov2.modeling_dinov2.Dinov2Backbone",
@@ -204,7 +223,7 @@ ROWS: tuple[tuple[Host, tuple[str, ...]], ...] = (
         ),
     ),
     (
-        Host("model.layer", "embeddings.patch_embeddings"),
+        Host("model.layer", "embeddings.patch_embeddings", images=(*EMBEDDINGS, "rope_embeddings")),
         (
             "transformers.models.dinov3_vit.modeling_dinov3_vit.DINOv3ViTModel",
             "transformers.models.dinov3_vit.modeling_dinov3_vit.DINOv3ViTBackbone",
@@ -212,9 +231,9 @@ ROWS: tuple[tuple[Host, tuple[str, ...]], ...] = (
             "transformers.models.sapiens2.modeling_sapiens2.Sapiens2Backbone",
         ),
     ),
-    (Host("layers", CONVOLUTION), ("transformers.models.vit.modeling_vit.ViTModel",)),
+    (Host("layers", CONVOLUTION, images=EMBEDDINGS), ("transformers.models.vit.modeling_vit.ViTModel",)),
     (
-        Host("layers", CONVOLUTION, prefix=attrgetter("config.n_cls_tokens")),
+        Host("layers", CONVOLUTION, prefix=attrgetter("config.n_cls_tokens"), images=EMBEDDINGS),
         ("transformers.models.pixio.modeling_pixio.PixioModel",),
     ),
     (
@@ -222,14 +241,14 @@ ROWS: tuple[tuple[Host, tuple[str, ...]], ...] = (
         ("transformers.models.vitpose_backbone.modeling_vitpose_backbone.VitPoseBackbone",),
     ),
     (
-        Host("encoder.layers", EMBEDDING),
+        Host("encoder.layers", EMBEDDING, images=EMBEDDINGS),
         (
             "transformers.models.clip.modeling_clip.CLIPVisionModel",
             "transformers.models.clipseg.modeling_clipseg.CLIPSegVisionModel",
         ),
     ),
     (
-        Host("encoder.layers", EMBEDDING, prefix=_nothing, class_token=False),
+        Host("encoder.layers", EMBEDDING, prefix=_nothing, class_token=False, images=EMBEDDINGS),
         ("transformers.models.siglip.modeling_siglip.SiglipVisionModel",),
     ),
     (
@@ -259,8 +278,11 @@ ROWS: tuple[tuple[Host, tuple[str, ...]], ...] = (
         Host("blocks", None, StagedWindows, _nothing, class_token=False),
         ("transformers.models.sam2.modeling_sam2.Sam2HieraDetModel",),
     ),
-    (Host("blocks", "patch_embed.proj", prefix=TIMM), ("timm.models.vision_transformer.VisionTransformer",)),
-    (Host("blocks", "patch_embed.proj", SinesFirst, TIMM), ("timm.models.eva.Eva",)),
+    (
+        Host("blocks", "patch_embed.proj", prefix=TIMM, images=("patch_embed",)),
+        ("timm.models.vision_transformer.VisionTransformer",),
+    ),
+    (Host("blocks", "patch_embed.proj", SinesFirst, TIMM, images=("patch_embed",)), ("timm.models.eva.Eva",)),
 )
 """Hosts and the full names of their classes."""
 

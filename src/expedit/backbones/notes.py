@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core import Grid
+from ..core import Grid, shrunk
 
 
 class Notes:
-    """Two facts of the forward pass of each thread, written by modules of the host and read by its blocks.
+    """A few facts of the forward pass of each thread, written by modules of the host and read by its blocks.
 
     While torch compiles, passes do not overlap and a thread's own storage cannot be traced: a plain attribute does.
     Copies and pickles of a network get notes of their own.
@@ -35,6 +36,16 @@ class Notes:
     @grid.setter
     def grid(self, value: Grid) -> None:
         self._facts()["grid"] = value
+
+    @property
+    def whole(self) -> Grid | None:
+        """The lattice of an image that was shrunk before its patches were made."""
+        whole: Grid | None = self._facts().get("whole")
+        return whole
+
+    @whole.setter
+    def whole(self, value: Grid) -> None:
+        self._facts()["whole"] = value
 
     @property
     def all_wanted(self) -> bool:
@@ -78,3 +89,25 @@ class NotedPatches(nn.Conv2d):
         feature_map = super().forward(input)
         self.notes.grid = Grid(*feature_map.shape[2:])
         return feature_map
+
+
+class SmallerImage:
+    """Pre-hook of a module that is given the image first: it sees a smaller one, and the lattice is noted."""
+
+    def __init__(self, scale: float, patch: Grid, notes: Notes) -> None:
+        self.scale, self.patch, self.notes = scale, patch, notes
+
+    def put(self, module: nn.Module) -> None:
+        """Before every forward of ``module``, which then resizes its table of positions, if it can be asked to."""
+        asked = "interpolate_pos_encoding" in inspect.signature(module.forward).parameters
+        module.register_forward_pre_hook(self.resizing if asked else self.plain, with_kwargs=True)
+
+    def plain(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The arguments, with the smaller image."""
+        image, *others = args
+        self.notes.whole = Grid(image.shape[2] // self.patch.h, image.shape[3] // self.patch.w)
+        return (shrunk(image, self.patch, self.scale), *others), kwargs
+
+    def resizing(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The same, and the wish for other positions."""
+        return self.plain(module, args, {**kwargs, "interpolate_pos_encoding": True})

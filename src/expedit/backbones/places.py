@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..core import Context, Grid, Rotation, Side, Stream, TokenMap
+from ..core import Context, Grid, Rotation, Side, Stream, TokenMap, enlarged
 from ..operators.windows import merge, partition
 from .notes import Notes
 
@@ -56,7 +56,7 @@ class Plain:
         table, side = self.table(call), {}
         if table is not None:
             side["rotation"] = Rotation(*(phasor.expand(x.shape[0], -1, -1) for phasor in table))
-        return Stream(x, prefix, grid, side, lead=prefix - self.prefix)
+        return enlarged(Stream(x, prefix, grid, side, lead=prefix - self.prefix), notes.whole or grid)
 
     def leave(self, stream: Stream) -> Tensor:
         """Tokens as the host knows them."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..core import FEATURES, Anatomy, Grid, Plan, Span, attn
+from ..core import Anatomy, Grid, Plan, Span, attn
 from .base import kept_lattice
 from .swin_blocks import ReducedBlocks
 
@@ -98,6 +98,11 @@ def _reduced(swin: Any) -> list[tuple[int, ReducedBlocks]]:
 
 
 def _only_span(plan: Plan) -> Span:
+    if plan.scale != 1:
+        raise ValueError(
+            "Swin attends inside windows of its own lattice, from which the stages of a smaller image cannot be read "
+            "back; give it the smaller image itself"
+        )
     if plan.around or plan.attend:
         raise ValueError(
             "Swin attends inside windows of one size: cuts around a single branch (dense ToMe) and attention kernels "
@@ -115,7 +120,7 @@ def _locate(depths: list[int], span: Span) -> tuple[int, int]:
         raise ValueError(f"Swin is cut between blocks, and position {span.start} lies inside block {block}")
     number = next(number for number in range(len(depths)) if block < sum(depths[: number + 1]))
     end = sum(depths[: number + 1])
-    if span.stop < FEATURES and span.stop != attn(end):
+    if span.stop < attn(sum(depths)) and span.stop != attn(end):
         raise ValueError(
             f"Swin: a span that starts before block {block} ends with its stage, after block {end - 1}; "
             f"expected a stop at {attn(end)} or at a named end, got {span.stop}"

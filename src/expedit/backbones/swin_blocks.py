@@ -84,8 +84,10 @@ class ReducedBlocks(nn.ModuleList):
         small = torch.cat([torch.cat([piece.small for piece in band], 2) for band in pieces], 1)
         reduced_grid = Grid(*small.shape[1:3])
         y, attention = self._run(small.to(x.dtype).flatten(1, 2), reduced_grid, kwargs)
-        lattice = self._restore(y.unflatten(1, reduced_grid), pieces)
-        return lattice[:, : grid.h, : grid.w].flatten(1, 2).to(x.dtype), attention
+        y = y.unflatten(1, reduced_grid)
+        lattice = self._restore(y - small if self.span.delta else y, pieces)
+        whole = lattice[:, : grid.h, : grid.w].flatten(1, 2)
+        return (x + whole if self.span.delta else whole).to(x.dtype), attention
 
     def owner(self, owners: Sequence[Tensor], grid: Grid) -> Tensor:
         """A number for every token of a map: those that read the same reduced token have the same.

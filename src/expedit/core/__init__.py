@@ -2,8 +2,27 @@
 
 from .attention import GroupedQueries, attention, show
 from .companions import Rotation
-from .cuts import FEATURES, LOGITS, Anatomy, Around, Attend, Cut, Guide, Kernel, Method, Plan, Reducer, Span, attn, mlp
+from .cuts import (
+    FEATURES,
+    LOGITS,
+    Anatomy,
+    Around,
+    Attend,
+    Cut,
+    Guide,
+    Kernel,
+    Method,
+    Plan,
+    Reducer,
+    Resize,
+    Restore,
+    Span,
+    attn,
+    mlp,
+    to_the_end,
+)
 from .engine import Branch, Context, Step, drive, without_guide
+from .resize import bilinear, enlarged, scaled, shrunk
 from .tokens import Companion, Grid, Side, Sizes, Stream, TokenMap, to_map, to_tokens
 
 __all__ = [
@@ -23,6 +42,8 @@ __all__ = [
     "Method",
     "Plan",
     "Reducer",
+    "Resize",
+    "Restore",
     "Rotation",
     "Side",
     "Sizes",
@@ -32,10 +53,15 @@ __all__ = [
     "TokenMap",
     "attention",
     "attn",
+    "bilinear",
     "drive",
+    "enlarged",
     "mlp",
+    "scaled",
     "show",
+    "shrunk",
     "to_map",
+    "to_the_end",
     "to_tokens",
     "without_guide",
 ]

@@ -12,8 +12,26 @@ from .cuts import Guide
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Softmax attention, all ``(b, heads, tokens, head_dim)``; ``bias`` is added to the scaled logits."""
+    """Softmax attention, all ``(b, heads, tokens, head_dim)``; ``bias`` is added to the scaled logits.
+
+    On accelerators a bias ``(b, 1, 1, tokens)`` of the keys alone is folded into them: no other keeps the fast kernels.
+    """
+    if bias is not None and q.device.type != "cpu" and bias.shape[1:3] == (1, 1):
+        return folded(q, k, v, bias)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias.to(q.dtype))
+
+
+def folded(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """``attention`` with the bias ``(b, 1, 1, tokens)`` of keys as one more channel of theirs, which queries read as 1.
+
+    Channels are padded to the next multiple of 8, as kernels want them.
+    """
+    width = q.shape[3]
+    scale, spare = width**-0.5, 8 - width % 8
+    ones = F.pad(q.new_ones(1, 1, 1, 1), (0, spare - 1)).expand(*q.shape[:3], spare)
+    more = F.pad((bias / scale).mT.to(k.dtype), (0, spare - 1)).expand(*k.shape[:3], spare)
+    q, k, v = torch.cat((q, ones), 3), torch.cat((k, more), 3), F.pad(v, (0, spare))
+    return F.scaled_dot_product_attention(q, k, v, scale=scale)[..., :width]
 
 
 class GroupedQueries(nn.Module, ABC):

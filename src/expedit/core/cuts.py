@@ -11,6 +11,7 @@ from torch import Tensor
 from .tokens import Grid, TokenMap
 
 Guide = Literal["tokens", "keys", "cls_attention"]
+Restore = Literal["logits", "features", "delta"]
 
 FEATURES: int = 1_000_000
 """Named end: after the final norm. Larger than every half-block, so positions compare with ``<``."""
@@ -76,7 +77,18 @@ class Attend:
     step: int
 
 
-Cut = Span | Around | Attend
+@dataclass(frozen=True)
+class Resize:
+    """Make the image smaller before it is embedded, and its tokens as many again, bilinearly, at the end.
+
+    Attributes:
+        scale: share of each side, in (0, 1].
+    """
+
+    scale: float
+
+
+Cut = Span | Around | Attend | Resize
 
 
 @dataclass(frozen=True)
@@ -98,6 +110,16 @@ class Anatomy:
     head_dim: int
     grid: Grid | None = None
     guides: frozenset[Guide] = frozenset(("tokens", "keys", "cls_attention"))
+
+
+def to_the_end(reducer: Reducer, start: int, restore: Restore, net: Anatomy) -> Span:
+    """The span from ``start`` on to where ``restore`` says that all tokens are read back.
+
+    ``"logits"``: after the head, which runs on few tokens. ``"features"``: after the final norm. ``"delta"``: before
+    it, and only what has changed since ``start``, on top of the tokens that there were.
+    """
+    stops = {"logits": LOGITS, "features": FEATURES, "delta": attn(net.depth)}
+    return Span(reducer, start, stops[restore], delta=restore == "delta")
 
 
 class Method:
@@ -127,6 +149,7 @@ class Plan:
     spans: Mapping[int, Span] = field(default_factory=dict)
     around: Mapping[int, Reducer] = field(default_factory=dict)
     attend: Mapping[int, Kernel] = field(default_factory=dict)
+    scale: float = 1.0
 
     @staticmethod
     def of(cuts: Sequence[Cut], net: Anatomy) -> Plan:
@@ -134,6 +157,9 @@ class Plan:
         spans = _by_position([cut for cut in cuts if isinstance(cut, Span)], net)
         around = _by_position([cut for cut in cuts if isinstance(cut, Around)], net)
         attend = _by_position([cut for cut in cuts if isinstance(cut, Attend)], net)
+        scales = [cut.scale for cut in cuts if isinstance(cut, Resize)]
+        if len(scales) > 1:
+            raise ValueError(f"Resize: the image is resized once, got {len(scales)} scales")
         for step in attend:
             if step % 2:
                 raise ValueError(f"Attend: step {step} is an MLP, expected an attention step (an even one)")
@@ -148,6 +174,7 @@ class Plan:
             spans,
             {step: cut.reducer for step, cut in around.items()},
             {step: cut.kernel for step, cut in attend.items()},
+            *scales,
         )
 
     def guide_for(self, position: int) -> Guide | None:

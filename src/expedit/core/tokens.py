@@ -80,21 +80,32 @@ class TokenMap:
         With weights the mean is weighted by them. Use it for companions of the tokens: RoPE tables, positions, masks.
         """
         if self.weight is None:
-            return self._segment_mean(x)
+            return self._bags(x, "mean")
         weight = self.matrix(torch.float32).transpose(1, 2)
         mass = weight.sum(2, keepdim=True)
         mean = torch.bmm(weight / torch.where(mass > 0, mass, 1.0), x.float())
         return mean.to(x.dtype)
 
-    def _segment_mean(self, x: Tensor) -> Tensor:
-        """Mean of each group of rows, as bags of sorted rows: no atomics, so the same sum every time."""
+    def total(self, x: Tensor) -> Tensor:
+        """Sum over the tokens that read each reduced one, ``(b, n, c) -> (b, m, c)``, of a map without weights."""
+        return self._bags(x, "sum")
+
+    def mass(self) -> Tensor:
+        """What all tokens together read of each reduced one ``(b, m)`` fp32: their number where each reads one."""
+        b, n, k = self.index.shape
+        weight = torch.ones(b, n, k, device=self.index.device) if self.weight is None else self.weight.float()
+        each = TokenMap(self.index.reshape(b, n * k, 1), None, self.length)
+        return each.total(weight.reshape(b, n * k, 1))[:, :, 0]
+
+    def _bags(self, x: Tensor, mode: str) -> Tensor:
+        """Mean or sum of each group of rows, as bags of sorted rows: no atomics, so the same every time."""
         b, n = x.shape[:2]
         group, order = self.index[:, :, 0].sort(dim=1, stable=True)
         starts = torch.searchsorted(group, torch.arange(self.length, device=x.device).repeat(b, 1))
         first = n * torch.arange(b, device=x.device)[:, None]
-        bags = F.embedding_bag((order + first).flatten(), x.flatten(0, 1), (starts + first).flatten(), mode="mean")
-        means: Tensor = bags.unflatten(0, (b, self.length))
-        return means
+        bags = F.embedding_bag((order + first).flatten(), x.flatten(0, 1), (starts + first).flatten(), mode=mode)
+        by_sample: Tensor = bags.unflatten(0, (b, self.length))
+        return by_sample
 
     def _rows(self) -> Tensor:
         """``index`` into the reduced tokens of the whole batch laid end to end."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..core import Grid
-from ..methods import ACT, EViT, Expedit, Pool, ToMe
+from ..core import Grid, scaled
+from ..methods import ACT, EViT, Expedit, Pool, Shrink, Shrunk, ToMe
 from ..models import Segmenter
 from ..models.segmenter import MaskTransformer
 from ..operators.lattice import cells_of
@@ -103,11 +103,16 @@ def published_macs(
         image: (height, width) in pixels.
         clusters: mean query clusters per block; ACT only, whose cost depends on the data.
     """
+    sizes, shrink = Sizes.of(model, image), method
+    if isinstance(method, Shrunk):
+        shrink, method = method.shrink, method.method
+    if isinstance(shrink, Shrink):
+        sizes = replace(sizes, grid=scaled(sizes.grid, shrink.scale))
     form = _FORMS.get(type(method))
-    return None if form is None else form(Sizes.of(model, image), method, clusters)
+    return None if form is None else form(sizes, method, clusters)
 
 
-def _dense(s: Sizes, method: None, clusters: Sequence[float]) -> float:
+def _dense(s: Sizes, method: Any, clusters: Sequence[float]) -> float:
     n = s.patches + 1
     return s.embed() + s.depth * s.block(n) + s.norm(n) + s.head(s.patches)
 
@@ -161,6 +166,7 @@ _FORMS: dict[type, Callable[[Sizes, Any, Sequence[float]], float]] = {
     type(None): _dense,
     Expedit: _expedit,
     Pool: _pool,
+    Shrink: _dense,
     EViT: _evit,
     ToMe: _tome,
     ACT: _act,

@@ -121,7 +121,7 @@ def _watched(plan: Plan, seen: Trace) -> Plan:
 def with_reducers(plan: Plan, wrap: Callable[[int, Reducer], Reducer]) -> Plan:
     """``plan`` with what ``wrap(position, reducer)`` makes of every reducer in its place."""
     spans = {p: replace(span, reducer=wrap(p, span.reducer)) for p, span in plan.spans.items()}
-    return Plan(spans, {p: wrap(p, reducer) for p, reducer in plan.around.items()}, plan.attend)
+    return replace(plan, spans=spans, around={p: wrap(p, reducer) for p, reducer in plan.around.items()})
 
 
 def token_clusters(model: nn.Module, pixels: Tensor) -> np.ndarray | None:

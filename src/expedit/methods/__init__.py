@@ -9,11 +9,14 @@ from .expedit import Expedit
 from .mpm import MPM
 from .pitome import PiToMe
 from .pool import Pool
+from .regions import Regions
+from .shrink import Shrink, Shrunk
 from .tome import ToMe
 from .tome2d import ToMe2D
 
 METHODS: dict[str, type[Method]] = {
     "expedit": Expedit,
+    "regions": Regions,
     "evit": EViT,
     "tome": ToMe,
     "act": ACT,
@@ -23,6 +26,22 @@ METHODS: dict[str, type[Method]] = {
     "ailurus": AiluRus,
     "algm": ALGM,
     "mpm": MPM,
+    "shrink": Shrink,
 }
 
-__all__ = ["ACT", "ALGM", "METHODS", "MPM", "AiluRus", "EViT", "Expedit", "PiToMe", "Pool", "ToMe", "ToMe2D"]
+__all__ = [
+    "ACT",
+    "ALGM",
+    "METHODS",
+    "MPM",
+    "AiluRus",
+    "EViT",
+    "Expedit",
+    "PiToMe",
+    "Pool",
+    "Regions",
+    "Shrink",
+    "Shrunk",
+    "ToMe",
+    "ToMe2D",
+]

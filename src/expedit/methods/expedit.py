@@ -6,16 +6,19 @@ Liang et al., "Expediting Large-Scale Vision Transformer for Dense Prediction wi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, get_args
 
 from torch import Tensor
 
-from ..core import FEATURES, LOGITS, Anatomy, Cut, Grid, Guide, Method, Span, TokenMap, attn
+from ..core import Anatomy, Cut, Grid, Guide, Method, Restore, TokenMap, attn, to_the_end
 from ..core.checks import choice, integer, number
 from ..operators.clustering import cluster, spread
 from ..operators.lattice import Cells, checked, fit, identity
 from ..operators.similarity import Normalize, reading_weights
+
+LEAST = 1e-3
+"""Size of a cluster that nobody reads: attention passes it by."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,7 +37,9 @@ class Expedit(Method):
         top_k: clusters that a token reads at the end; -1 reads all.
         restore_temperature: what multiplies squared distances in the reconstruction; ``None`` is as in the clustering.
         normalize: ``"l1"``: the weights of a token sum to 1; or ``"l2"`` as published.
-        restore: ``"logits"`` as published (the head runs on the clusters), or ``"features"`` (before the head).
+        restore: ``"logits"`` as published (the head runs on the clusters), ``"features"`` (before the head), or
+            ``"delta"`` (before the final norm: what the clusters changed by, on top of the tokens that there were).
+        size_bias: attention weights a cluster by the number of tokens that read it.
         official_weights: reconstruct as the official code does: tokens far from every cluster shrink or vanish.
 
     Example:
@@ -54,7 +59,8 @@ class Expedit(Method):
     top_k: int = 20
     restore_temperature: float | None = None
     normalize: Normalize = "l1"
-    restore: Literal["logits", "features"] = "logits"
+    restore: Restore = "logits"
+    size_bias: bool = False
     official_weights: bool = False
 
     def __post_init__(self) -> None:
@@ -71,13 +77,14 @@ class Expedit(Method):
         if self.top_k != -1 and integer("top_k", self.top_k, 1) > clusters:
             raise ValueError(f"top_k: expected at most the {clusters} clusters of grid {self.grid}, got {self.top_k}")
         choice("normalize", self.normalize, ("l1", "l2"))
-        choice("restore", self.restore, ("logits", "features"))
+        choice("restore", self.restore, get_args(Restore))
+        choice("size_bias", self.size_bias, (False, True))
         choice("official_weights", self.official_weights, (False, True))
 
     def cuts(self, net: Anatomy) -> Sequence[Cut]:
-        """One span from before block α to the named end."""
+        """One span from before block α to the end."""
         integer("alpha", self.alpha, 0, net.depth - 1)
-        return [Span(Clusters(self, net.grid), attn(self.alpha), LOGITS if self.restore == "logits" else FEATURES)]
+        return [to_the_end(Clusters(self, net.grid), attn(self.alpha), self.restore, net)]
 
 
 @dataclass(frozen=True)
@@ -106,4 +113,7 @@ class Clusters:
             temperature = s.restore_temperature
         top_k = min(s.top_k, cells.length)
         index, weight = reading_weights(x, centres, top_k, temperature, s.normalize, s.official_weights)
-        return centres.to(x.dtype), TokenMap(index, weight, cells.length, cells)
+        token_map = TokenMap(index, weight, cells.length, cells)
+        if s.size_bias:
+            token_map = replace(token_map, sizes=token_map.mass().clamp_min(LEAST))
+        return centres.to(x.dtype), token_map

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core import LOGITS, Anatomy, Cut, Grid, Guide, Method, Span, TokenMap, attn, to_map, to_tokens
-from ..core.checks import integer
+from ..core import Anatomy, Cut, Grid, Guide, Method, Restore, TokenMap, attn, bilinear, to_map, to_the_end, to_tokens
+from ..core.checks import choice, integer
 from ..operators.lattice import Cells, checked, fit, identity
 
 
@@ -22,6 +21,8 @@ class Pool(Method):
     Attributes:
         alpha: blocks that run at full resolution.
         grid: h x w, the lattice of pooled tokens, or its share of each side of the token map at hand.
+        restore: interpolate the ``"logits"``, the ``"features"`` before the head, or as a ``"delta"`` what the pooled
+            tokens changed by, on top of the tokens that there were.
 
     Example:
         >>> import expedit
@@ -33,15 +34,17 @@ class Pool(Method):
 
     alpha: int = 10
     grid: Cells = 0.7
+    restore: Restore = "logits"
 
     def __post_init__(self) -> None:
         integer("alpha", self.alpha, 0)
         object.__setattr__(self, "grid", checked(self.grid))
+        choice("restore", self.restore, get_args(Restore))
 
     def cuts(self, net: Anatomy) -> Sequence[Cut]:
-        """One span from before block α to the logits."""
+        """One span from before block α to the end."""
         integer("alpha", self.alpha, 0, net.depth - 1)
-        return [Span(Averages(self.grid, net.grid), attn(self.alpha), LOGITS)]
+        return [to_the_end(Averages(self.grid, net.grid), attn(self.alpha), self.restore, net)]
 
 
 @dataclass(frozen=True)
@@ -63,24 +66,4 @@ class Averages:
         grid, cells = fit(self.grid, grid, "pool", self.nominal)
         if cells == grid:
             return x, identity(x, grid)
-        index, weight = bilinear(grid, cells, x.device)
-        token_map = TokenMap(index.expand(x.shape[0], -1, -1), weight.expand(x.shape[0], -1, -1), cells.length, cells)
-        return to_tokens(F.adaptive_avg_pool2d(to_map(x, grid), cells)), token_map
-
-
-def bilinear(grid: Grid, cells: Grid, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Bilinear interpolation (align_corners=False) of ``cells`` on ``grid``: index, weight ``(1, grid.length, 4)``."""
-    row, row_weight = _linear(grid.h, cells.h, device)
-    column, column_weight = _linear(grid.w, cells.w, device)
-    index = row[:, None, :, None] * cells.w + column[None, :, None, :]
-    weight = row_weight[:, None, :, None] * column_weight[None, :, None, :]
-    return index.flatten(2).flatten(0, 1)[None], weight.flatten(2).flatten(0, 1)[None]
-
-
-def _linear(n: int, m: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Along one axis: the two cells each of ``n`` positions lies between, and how near it is to either."""
-    place = ((torch.arange(n, device=device) + 0.5) * m / n - 0.5).clamp(min=0)
-    low = place.long()
-    high = (low + 1).clamp(max=m - 1)
-    far = place - low
-    return torch.stack((low, high), 1), torch.stack((1 - far, far), 1)
+        return to_tokens(F.adaptive_avg_pool2d(to_map(x, grid), cells)), bilinear(grid, cells, x)

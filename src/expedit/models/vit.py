@@ -20,7 +20,9 @@ from ..core import (
     Stream,
     attn,
     drive,
+    enlarged,
     show,
+    shrunk,
     to_map,
     to_tokens,
     without_guide,
@@ -151,11 +153,14 @@ class ViT(nn.Module):
 
     def embed(self, image: Tensor) -> Stream:
         """``(b, 3, H, W)`` normalised pixels to tokens, class token first; zeros pad to whole patches."""
-        feature_map = self.patch_embed(pad_to_multiple(image, Grid(self.patch, self.patch)))
+        patch = Grid(self.patch, self.patch)
+        image = pad_to_multiple(image, patch)
+        whole = Grid(image.shape[2] // patch.h, image.shape[3] // patch.w)
+        feature_map = self.patch_embed(shrunk(image, patch, self.plan.scale))
         grid = Grid(*feature_map.shape[2:])
         tokens = to_tokens(feature_map) + self._positions(grid)
         first = (self.cls_token + self.pos_embed[:, :1]).expand(tokens.shape[0], -1, -1)
-        return Stream(torch.cat((first, tokens), 1), prefix=1, grid=grid)
+        return enlarged(Stream(torch.cat((first, tokens), 1), prefix=1, grid=grid), whole)
 
     def _positions(self, grid: Grid) -> Tensor:
         """Positions of the patches ``(1, grid.length, c)``, resized if the map is not the nominal one."""
