@@ -5,6 +5,7 @@ import tarfile
 import tracemalloc
 import zipfile
 import zlib
+from pathlib import Path
 from unicodedata import normalize
 
 import pytest
@@ -36,6 +37,13 @@ def test_every_kind_of_storage_lists_and_reads_the_same(tree):
 def test_a_tree_survives_pickling_after_use(tree):
     tree.read("a/one.txt")
     assert pickle.loads(pickle.dumps(tree)).read("b/three.txt") == b"333"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="lists open files as Linux does")
+def test_no_file_stays_open(tree):
+    assert tree.read("a/one.txt") == b"1"
+    opened = (os.path.realpath(file) for file in Path("/proc/self/fd").iterdir())
+    assert not [file for file in opened if file.startswith(str(tree.root))]
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/../../secret", "a\\b", "./a"])

@@ -130,6 +130,7 @@ def one_clip(model: nn.Module, video: VideoFile | FrameFolder, args: argparse.Na
 
 def render(video: VideoFile | FrameFolder, tracks: Tracks, args: argparse.Namespace, progress: Progress) -> Path:
     """Draw the tracks over the frames, which are decoded once more; returns the file or folder written."""
+    from ..data.video_files import reading
     from ..data.video_writing import video_writer
     from ..draw import segments
 
@@ -137,8 +138,8 @@ def render(video: VideoFile | FrameFolder, tracks: Tracks, args: argparse.Namesp
     target: Path = args.output / (name if args.frames else f"{name}.mp4")
     start = time.perf_counter()
     task = progress.add_task(f"drawing {video.path.name}", total=tracks.frames, pace="")
-    with video_writer(target, args.fps or video.rate) as write:
-        for index, frame in enumerate(video):
+    with video_writer(target, args.fps or video.rate) as write, reading(video) as frames:
+        for index, frame in enumerate(frames):
             target = write(segments(frame, tracks.picture(index, args.min_score)))
             pace = (index + 1) / (time.perf_counter() - start)
             progress.update(task, completed=index + 1, pace=f"{pace:.1f} frames/s")

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 from unicodedata import normalize
 
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
 """What ``zipfile`` raises on damage, passwords and what it does not know (``NotImplementedError``)."""
+
+
+LOCAL_HEADER = struct.Struct("<26xHH")
+"""What lies before a member of a zip archive; at its end are the lengths of two fields that follow."""
+
+ENCRYPTED = 0x41
+"""Flags of members with a password."""
 
 
 class Archive(Protocol):
@@ -34,44 +42,33 @@ class Archive(Protocol):
 
 
 class ZipArchive:
-    """A .zip file; every process that reads from it opens it anew."""
+    """A .zip file. Only its directory is kept: every read opens the file anew, whichever thread or process it is in."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._handle: tuple[int, zipfile.ZipFile] | None = None
         self.skipped = []
-        self.members: dict[str, str] = {}
-        for info in self._zip().infolist():
+        self.members: dict[str, zipfile.ZipInfo] = {}
+        try:
+            with zipfile.ZipFile(path) as archive:
+                infos = archive.infolist()
+        except BROKEN_ZIP as error:
+            raise ValueError(f"{path}: expected a zip archive, but it is damaged or cut short ({error})") from None
+        for info in infos:
             if info.is_dir():
                 continue
             name = tidy(_spelled(info))
             if name is None:
                 self.skipped.append(info.filename)
             elif not _is_hidden(name):
-                self.members[name] = info.filename
-
-    def _zip(self) -> zipfile.ZipFile:
-        # A forked worker shares the parent's file position, so a handle is good in its own process only.
-        if self._handle is None or self._handle[0] != os.getpid():
-            try:
-                self._handle = os.getpid(), zipfile.ZipFile(self.path)
-            except BROKEN_ZIP as error:
-                raise ValueError(
-                    f"{self.path}: expected a zip archive, but it is damaged or cut short ({error})"
-                ) from None
-        return self._handle[1]
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_handle": None}
+                self.members[name] = info
 
     def size(self, name: str) -> int:
         """As the directory of the archive states it; reading never returns more."""
-        return self._zip().getinfo(self.members[name]).file_size
+        return self.members[name].file_size
 
     def read(self, name: str) -> bytes:
         """The whole member, checked against its checksum; never is more unpacked than ``size`` says."""
-        archive, where = self._zip(), f"{self.path}/{name}"
-        info = archive.getinfo(self.members[name])
+        info, where = self.members[name], f"{self.path}/{name}"
         # Python unpacks other kinds whole and then cuts them to the size they state.
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(
@@ -79,10 +76,22 @@ class ZipArchive:
                 "unpack the archive"
             )
         try:
-            with archive.open(info.filename) as member:
+            with self.path.open("rb") as file, zipfile.ZipExtFile(_at(file, info), "r", info) as member:
                 return member.read(info.file_size)
         except (*BROKEN_ZIP, OSError) as error:
             raise ValueError(f"{where}: cannot be read from the archive ({error})") from None
+
+
+def _at(file: BinaryIO, info: zipfile.ZipInfo) -> BinaryIO:
+    """``file`` where the packed bytes of a member begin."""
+    if info.flag_bits & ENCRYPTED:
+        raise ValueError("it is encrypted")
+    file.seek(info.header_offset)
+    header = file.read(LOCAL_HEADER.size)
+    if len(header) < LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
+        raise ValueError("no file begins where the directory says")
+    file.seek(sum(LOCAL_HEADER.unpack(header)), os.SEEK_CUR)
+    return file
 
 
 class TarArchive:
