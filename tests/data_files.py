@@ -47,3 +47,12 @@ def write(root, files):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_bytes(content)
     return root
+
+
+LABEL = np.array([[0, 1, 2, 0], [2, 2, 255, 3]], dtype=np.uint8)
+X, Y = picture(2, 4), picture(2, 4, seed=1)
+
+
+def tree(images, labels, **more):
+    """Files of two pairs in a folder of images and one of labels."""
+    return {f"{images}/x.jpg": X, f"{images}/y.png": Y, f"{labels}/x.png": LABEL, f"{labels}/y.png": LABEL, **more}

@@ -1,0 +1,60 @@
+import pytest
+import torch
+
+import reference
+from expedit.core import Grid, TokenMap
+from expedit.operators.clustering import cluster, spread
+from expedit.operators.similarity import reading_weights
+
+
+@pytest.mark.parametrize(
+    ("grid", "cells", "neighbourhood"),
+    [
+        ((6, 6), (4, 4), 3),
+        ((9, 7), (5, 6), 1),
+        ((16, 13), (9, 11), 3),
+        ((14, 14), (14, 3), 3),
+        ((13, 21), (10, 17), 5),
+        ((7, 30), (2, 27), 3),
+        ((20, 18), (2, 3), 3),  # so coarse that centres are compared with tokens directly
+    ],
+)
+def test_tiled_clustering_equals_the_literal_loops(grid, cells, neighbourhood):
+    x = torch.randn(2, grid[0] * grid[1], 6) * 2 + 3
+    centres = cluster(x, Grid(*grid), Grid(*cells), 3, neighbourhood, 0.1)
+    for image, got in zip(x, centres, strict=True):
+        want = reference.cluster(image, grid, cells, 3, neighbourhood, 0.1)
+        assert torch.allclose(got.double(), want, atol=1e-4)
+
+
+@pytest.mark.parametrize(("grid", "cells"), [((6, 6), (4, 4)), ((9, 7), (5, 6)), ((20, 18), (2, 3)), ((5, 5), (1, 1))])
+def test_the_scale_of_tokens_is_their_distance_to_the_first_centres(grid, cells):
+    x = torch.randn(2, grid[0] * grid[1], 6) * 2 + 3
+    got = spread(x, Grid(*grid), Grid(*cells))
+    assert got.shape == (2, 1, 1)
+    want = torch.stack([reference.spread(image, grid, cells) for image in x])
+    assert torch.allclose(got.flatten().double(), want, rtol=1e-5)
+
+
+def test_blank_images_have_a_scale():
+    x = torch.cat((torch.zeros(1, 30, 4), torch.full((1, 30, 4), 7.0), torch.full((1, 30, 4), 1e-3)))
+    scale = spread(x, Grid(5, 6), Grid(3, 3))
+    assert (scale > 0).all()
+    for temperature in (8 / scale, 64 / scale):
+        centres = cluster(x, Grid(5, 6), Grid(3, 3), 5, 3, temperature)
+        assert torch.allclose(centres, x[:, :9], rtol=1e-5)
+        _, weight = reading_weights(x, centres, 4, temperature, "l1")
+        assert torch.allclose(weight.sum(2), torch.ones(3, 30))
+
+
+def test_every_image_has_a_temperature_of_its_own():
+    x, temperature = torch.randn(2, 80, 6), torch.tensor([0.1, 3.0]).reshape(2, 1, 1)
+    for cells in (Grid(5, 6), Grid(2, 2)):
+        centres = cluster(x, Grid(8, 10), cells, 3, 3, temperature)
+        index, weight = reading_weights(x, centres, 4, temperature)
+        for image, (tokens, t) in enumerate(zip(x, (0.1, 3.0), strict=True)):
+            alone = cluster(tokens[None], Grid(8, 10), cells, 3, 3, t)
+            assert torch.allclose(centres[image : image + 1], alone, atol=1e-6)
+            want = TokenMap(*reading_weights(tokens[None], alone, 4, t), cells.length).matrix()
+            got = TokenMap(index[image : image + 1], weight[image : image + 1], cells.length).matrix()
+            assert torch.allclose(got, want, atol=1e-5)
