@@ -99,9 +99,16 @@ SHUFFLES = {
 @every_plain_family
 @pytest.mark.parametrize("plan", SHUFFLES.values(), ids=SHUFFLES)
 def test_the_order_of_tokens_does_not_matter(name, plan):
-    """Prefix, companions, taps, queries that join and the way back, all at once."""
-    model = network(name)
-    assert farthest(run(with_plan(model, plan), name, batch=2), run(model, name, batch=2)) < 2e-5
+    """Prefix, companions, taps, queries that join and the way back, all at once.
+
+    In float64: of float32 rounding alone some outputs of CLIPSeg move by 1e-6. Libraries keep rotary tables and norms
+    in float32 (DINOv3, Sapiens2), so that up to 1e-7 remains.
+    """
+    model, given = network(name).double(), inputs(name, batch=2)
+    given = {key: value.double() if value.is_floating_point() else value for key, value in given.items()}
+    with torch.inference_mode():
+        got, want = tensors(with_plan(model, plan)(**given)), tensors(model(**given))
+    assert farthest(got, want) < 1e-6
 
 
 @every_plain_family
@@ -235,9 +242,12 @@ ONE_GRAPH = ("dinov2", "dinov3", "depth-anything", "beit", "eomt", "sam")
     "name", [name if name in ONE_GRAPH else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
 )
 def test_one_graph(name):
-    """EoMT too, whose dense form branches on a buffer."""
+    """EoMT too, whose dense form branches on a buffer.
+
+    Soft clusters: five sharp updates make 7e-5 of one rounding of the pixels, and a graph rounds in another order.
+    """
     torch._dynamo.reset()
-    fast = accelerate(network(name), expedit_of(name))
+    fast = accelerate(network(name), expedit_of(name, sharpness=1.0))
     given = inputs(name)
     with torch.no_grad():
         want = tensors(fast(**given))
