@@ -2,9 +2,10 @@ import pytest
 import torch
 
 import reference
-from expedit import Regions, accelerate
+from expedit import Expedit, Regions, accelerate
 from expedit.core import Grid, TokenMap
 from expedit.core.attention import attention, folded
+from expedit.cost.macs import cost
 from expedit.methods.regions import Merging
 from expedit.models import Segmenter
 from expedit.operators.merging import merged
@@ -109,3 +110,10 @@ def test_a_region_counts_for_all_of_its_tokens():
     for restore in ("delta", "features"):
         fast = accelerate(model, Regions(keep=0.5, rounds=6, spatial=0.0, restore=restore))
         assert torch.allclose(fast(image), want, atol=1e-4)
+
+
+def test_sizes_do_not_add_multiply_adds():
+    """Nor do the channels into which accelerators fold them."""
+    model = Segmenter(classes=5, head_layers=1, image_size=(48, 64), patch=8, width=32, depth=3, heads=4)
+    counts = [cost(model, Expedit(alpha=0, grid=0.5, top_k=4, size_bias=sized), (48, 64)) for sized in (False, True)]
+    assert counts[0].true_macs == counts[1].true_macs

@@ -16,7 +16,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Te
 
     On accelerators a bias ``(b, 1, 1, tokens)`` of the keys alone is folded into them: no other keeps the fast kernels.
     """
-    if bias is not None and q.device.type != "cpu" and bias.shape[1:3] == (1, 1):
+    if bias is not None and bias.shape[1:3] == (1, 1) and q.device.type not in ("cpu", "meta"):
         return folded(q, k, v, bias)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias.to(q.dtype))
 
