@@ -3,7 +3,7 @@ import torch
 
 import reference
 from expedit.core import Grid, TokenMap
-from expedit.operators.clustering import cluster, spread
+from expedit.operators.clustering import cluster, cluster_to_scale
 from expedit.operators.similarity import reading_weights
 
 
@@ -28,20 +28,22 @@ def test_tiled_clustering_equals_the_literal_loops(grid, cells, neighbourhood):
 
 
 @pytest.mark.parametrize(("grid", "cells"), [((6, 6), (4, 4)), ((9, 7), (5, 6)), ((20, 18), (2, 3)), ((5, 5), (1, 1))])
-def test_the_scale_of_tokens_is_their_distance_to_the_first_centres(grid, cells):
+@pytest.mark.parametrize("iterations", [0, 3])
+def test_the_scale_of_tokens_is_their_distance_to_the_first_centres(grid, cells, iterations):
     x = torch.randn(2, grid[0] * grid[1], 6) * 2 + 3
-    got = spread(x, Grid(*grid), Grid(*cells))
-    assert got.shape == (2, 1, 1)
-    want = torch.stack([reference.spread(image, grid, cells) for image in x])
-    assert torch.allclose(got.flatten().double(), want, rtol=1e-5)
+    centres, temperature = cluster_to_scale(x, Grid(*grid), Grid(*cells), iterations, 3, 8.0)
+    assert temperature.shape == (2, 1, 1)
+    want = 8 / torch.stack([reference.spread(image, grid, cells) for image in x])
+    assert torch.allclose(temperature.flatten().double(), want, rtol=1e-4)
+    assert torch.allclose(centres, cluster(x, Grid(*grid), Grid(*cells), iterations, 3, temperature), atol=1e-4)
 
 
 def test_blank_images_have_a_scale():
     x = torch.cat((torch.zeros(1, 30, 4), torch.full((1, 30, 4), 7.0), torch.full((1, 30, 4), 1e-3)))
-    scale = spread(x, Grid(5, 6), Grid(3, 3))
-    assert (scale > 0).all()
-    for temperature in (8 / scale, 64 / scale):
-        centres = cluster(x, Grid(5, 6), Grid(3, 3), 5, 3, temperature)
+    for sharpness in (8, 64):
+        centres, temperature = cluster_to_scale(x, Grid(5, 6), Grid(3, 3), 5, 3, sharpness)
+        assert (temperature > 0).all()
+        assert temperature.isfinite().all()
         assert torch.allclose(centres, x[:, :9], rtol=1e-5)
         _, weight = reading_weights(x, centres, 4, temperature, "l1")
         assert torch.allclose(weight.sum(2), torch.ones(3, 30))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core import Anatomy, Cut, Grid, Guide, Method, Restore, TokenMap, attn, to_the_end
 from ..core.checks import choice, integer, number
-from ..operators.clustering import cluster, spread
+from ..operators.clustering import cluster, cluster_to_scale
 from ..operators.lattice import Cells, checked, fit, identity
 from ..operators.similarity import Normalize, reading_weights
 
@@ -107,8 +107,12 @@ class Clusters:
         grid, cells = fit(s.grid, grid, "expedit", self.nominal)
         if cells == grid:
             return x, identity(x, grid)
-        temperature = s.sharpness / spread(x, grid, cells) if s.temperature is None else s.temperature
-        centres = cluster(x, grid, cells, s.iterations, s.neighbourhood, temperature)
+        sizes = (grid, cells, s.iterations, s.neighbourhood)
+        temperature: float | Tensor
+        if s.temperature is None:
+            centres, temperature = cluster_to_scale(x, *sizes, s.sharpness)
+        else:
+            centres, temperature = cluster(x, *sizes, s.temperature), s.temperature
         if s.restore_temperature is not None:
             temperature = s.restore_temperature
         top_k = min(s.top_k, cells.length)

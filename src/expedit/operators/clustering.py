@@ -15,6 +15,9 @@ the tokens, and the term ``|x|^2`` is dropped: it is constant along the axis of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,26 +26,7 @@ from ..core.tokens import Grid, to_map, to_tokens
 from .similarity import closeness, inner
 from .tiling import Tables, Tiling, gather_shared, tables
 
-
-def spread(x: Tensor, grid: Grid, cells: Grid) -> Tensor:
-    """How far tokens are from the centres that clustering starts with: the scale that a temperature is relative to.
-
-    Args:
-        x: ``(b, grid.length, c)`` tokens.
-        grid: lattice of the tokens.
-        cells: lattice of the clusters.
-
-    Returns:
-        Mean squared distance of a token to the average of the cell it lies in, ``(b, 1, 1)`` fp32, at least what
-        distances in fp32 can resolve, so that it divides for a blank image, too.
-    """
-    x = x.detach().float()
-    first = to_tokens(F.adaptive_avg_pool2d(to_map(x, grid), cells))
-    row = torch.arange(grid.h, device=x.device) * cells.h // grid.h
-    column = torch.arange(grid.w, device=x.device) * cells.w // grid.w
-    own = gather_shared(first, row[:, None] * cells.w + column).flatten(1, 2)
-    distance, length = ((y * y).sum((1, 2), keepdim=True) / grid.length for y in (x - own, x))
-    return torch.maximum(distance, 1e-6 * length).clamp_min(1e-30)
+T = TypeVar("T", bound=float | Tensor)
 
 
 def cluster(
@@ -65,9 +49,43 @@ def cluster(
     Returns:
         Centres ``(b, cells.length, c)`` in fp32, row-major.
     """
-    x = x.detach()
     if iterations == 0:
-        return to_tokens(F.adaptive_avg_pool2d(to_map(x.float(), grid), cells))
+        return to_tokens(F.adaptive_avg_pool2d(to_map(x.detach().float(), grid), cells))
+    return _cluster(x.detach(), grid, cells, iterations, neighbourhood, lambda close, at: temperature)[0]
+
+
+def cluster_to_scale(
+    x: Tensor, grid: Grid, cells: Grid, iterations: int, neighbourhood: int, sharpness: float
+) -> tuple[Tensor, Tensor]:
+    """``cluster`` at a temperature relative to the tokens of each image.
+
+    Args:
+        x, grid, cells, iterations, neighbourhood: as in ``cluster``.
+        sharpness: multiplies squared distances in units of the mean squared distance of a token to the average of the
+            cell it lies in.
+
+    Returns:
+        Centres ``(b, cells.length, c)`` and the temperature ``(b, 1, 1)``, fp32. That mean distance counts as at least
+        what fp32 can resolve, so that blank images have a temperature, too.
+    """
+    length = torch.linalg.vector_norm(x.detach(), dim=(1, 2), dtype=torch.float32).square() / grid.length
+
+    def temperature(close: Tensor, at: Tables) -> Tensor:
+        distance = length - 2 * close.masked_fill(at.elsewhere, 0).sum((1, 2, 3)) / grid.length
+        return sharpness / torch.maximum(distance, 1e-6 * length).clamp_min(1e-30)[:, None, None]
+
+    return _cluster(x.detach(), grid, cells, iterations, neighbourhood, temperature)
+
+
+def _cluster(
+    x: Tensor,
+    grid: Grid,
+    cells: Grid,
+    iterations: int,
+    neighbourhood: int,
+    temperature_of: Callable[[Tensor, Tables], T],
+) -> tuple[Tensor, T]:
+    """Centres and temperature; the latter may depend on how close tokens are to the first centres, by tile."""
     tiling = Tiling.of(grid, cells, neighbourhood // 2)
     direct = tiling.multiply_adds() > 2 * iterations * grid.length * cells.length
     if direct:
@@ -75,14 +93,21 @@ def cluster(
     at = Tables(*tables(*tiling.h, *tiling.w, x.device))
     tiled = gather_shared(x, at.tile_tokens).flatten(0, 1)
     products = None if direct else tiling.products(tiled, at)
-    twice = 2 * (temperature[..., None] if isinstance(temperature, Tensor) else temperature)
-    mean = _mean(_by_chunk(at.pooled.expand(x.shape[0], -1, -1, -1), at))
-    for _ in range(iterations):
+
+    def closeness_of(mean: Tensor) -> Tensor:
         close = closeness(tiled, inner(mean.mT, tiled)) if products is None else _closeness(products, mean)
-        logits = _by_tile(close, at).mul_(twice).masked_fill_(at.forbidden, float("-inf"))
-        mean = _mean(_by_chunk(logits.softmax(3).masked_fill_(at.unfilled, 0.0), at))
+        return _by_tile(close, at)
+
+    mean = _mean(_by_chunk(at.pooled.expand(x.shape[0], -1, -1, -1), at))
+    close = closeness_of(mean)
+    temperature = temperature_of(close, at)
+    twice = 2 * (temperature[..., None] if isinstance(temperature, Tensor) else temperature)
+    for number in range(iterations):
+        close = close if number == 0 else closeness_of(mean)
+        share = close.mul_(twice).masked_fill_(at.forbidden, float("-inf")).softmax(3)
+        mean = _mean(_by_chunk(share.masked_fill_(at.unfilled, 0.0), at))
     given = inner(_by_tile(mean, at).flatten(0, 1).mT, tiled)
-    return _add_up(given.unflatten(0, (x.shape[0], -1)), at)
+    return _add_up(given.unflatten(0, (x.shape[0], -1)), at), temperature
 
 
 def _closeness(products: Tensor, mean: Tensor) -> Tensor:

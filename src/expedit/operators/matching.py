@@ -65,9 +65,11 @@ def members(index: Tensor, length: int) -> Tensor:
 def descending(score: Tensor) -> Tensor:
     """Places ``(b, n)`` that sort scores ``(b, n)`` in [-1, 1] in descending order, equal ones by place.
 
-    Neither a top-k, which leaves ties to the device, nor a stable sort, which ONNX lacks: scores become integers, exact
-    above 1e-7 and in steps of 1e-14 below, with the place as their last digit.
+    Neither a top-k, which leaves ties to the device, nor, but on a GPU, a stable sort, which ONNX lacks: scores become
+    integers, exact above 1e-7 and in steps of 1e-14 below, with the place as their last digit.
     """
+    if score.is_cuda:
+        return score.sort(dim=1, descending=True, stable=True).indices
     n = score.shape[1]
     scaled = (score.float() * 2.0 ** (61 - n.bit_length())).long()
     return (scaled * n + torch.arange(n - 1, -1, -1, device=score.device)).sort(dim=1, descending=True).indices

@@ -58,7 +58,7 @@ def reading_weights(
     near = closeness(x, centres)
     if m <= SMALL_MAP or DENSE * top_k >= m:
         index = torch.arange(m, device=x.device).expand_as(near)
-        threshold = near.topk(top_k, dim=2).values[:, :, -1:]
+        threshold = near.topk(top_k, dim=2).values[:, :, -1:] if top_k < m else near.new_tensor(float("-inf"))
     else:
         near, index = near.topk(top_k, dim=2)
         threshold = near[:, :, -1:]

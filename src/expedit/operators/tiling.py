@@ -100,14 +100,14 @@ class Axis(NamedTuple):
         places = self.used(device)[:, :, None] * self.step + torch.arange(self.step, device=device)
         return places.flatten(1) - self.margin
 
-    def reach(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Which candidate cells may serve which tokens, and which average them at first: ``(tiles, p, q)`` bool."""
+    def reach(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Cells that may serve a token, that average it at first, that it lies in: ``(tiles, p, q)`` bool each."""
         position, cell = (rows[:, :, None] for rows in self.rows(device))
         candidate = self.candidates(device)[:, None, :]
         real = (candidate >= 0) & (candidate < self.cells) & (cell >= 0)
         above = position * self.cells < (candidate + 1) * self.tokens
         below = (position + 1) * self.cells > candidate * self.tokens
-        return real & ((candidate - cell).abs() <= self.radius), real & above & below
+        return real & ((candidate - cell).abs() <= self.radius), real & above & below, real & (candidate == cell)
 
 
 class Tiling(NamedTuple):
@@ -170,6 +170,7 @@ class Tables(NamedTuple):
         forbidden: ``(tiles, p, q)`` bool, cells that may not serve a token.
         unfilled: ``(tiles, p, 1)`` bool, places that no token fills.
         pooled: ``(tiles, p, q)`` float, 1 where a cell averages a token at first.
+        elsewhere: ``(tiles, p, q)`` bool, cells that a token does not lie in.
         chunk_rows: ``(chunks, overlaps, p)`` int64, where the order by tile has the rows of each chunk; one after the
             last row where there are none.
         tile_rows: ``(tiles, p, overlaps)`` int64, where the order by chunk has the rows of each tile.
@@ -183,6 +184,7 @@ class Tables(NamedTuple):
     forbidden: Tensor
     unfilled: Tensor
     pooled: Tensor
+    elsewhere: Tensor
     chunk_rows: Tensor
     tile_rows: Tensor
     product_rows: Tensor
@@ -212,8 +214,7 @@ def _made_tables(tiling: Tiling, device: torch.device) -> tuple[Tensor, ...]:
     (rows, row_cell), (columns, column_cell) = h.rows(device), w.rows(device)
     tile_tokens = _grid(rows * w.tokens, columns, torch.add)
     filled = _grid(row_cell >= 0, column_cell >= 0, torch.logical_and)
-    (reach_h, pool_h), (reach_w, pool_w) = h.reach(device), w.reach(device)
-    reach, pooled = _cross(tiling, reach_h, reach_w), _cross(tiling, pool_h, pool_w)
+    reach, pooled, home = (_cross(tiling, *both) for both in zip(h.reach(device), w.reach(device), strict=True))
     (tiles, p), overlaps = tile_tokens.shape, len(tiling.overlaps)
 
     tile = _grid(h.visitors(device) * w.tiles, w.visitors(device), torch.add)
@@ -238,6 +239,7 @@ def _made_tables(tiling: Tiling, device: torch.device) -> tuple[Tensor, ...]:
         ~reach,
         ~filled[:, :, None],
         pooled.float(),
+        ~home,
         torch.where(there[:, :, None], chunk_rows, tiles * p * overlaps),
         tile_rows,
         torch.where(both, product_rows, len(tiling.offsets) * tiles * p),
