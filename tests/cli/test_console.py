@@ -138,3 +138,16 @@ def test_real_streams_that_are_closed(shell):
 def test_what_was_written_on_the_command_line_is_known():
     given = cli._given("benchmark", ["tiny", "-m", "tome", "-m", "evit", "--batch", "1", "2", "--rounds", "7"])
     assert given == {"model", "method", "batch", "rounds"}
+
+
+@pytest.mark.parametrize(("no_color", "terminal", "red"), [("", True, True), ("1", True, False), ("", False, False)])
+def test_errors_are_red_on_a_terminal_that_wants_colours(no_color, terminal, red, monkeypatch):
+    stream = io.StringIO()
+    stream.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    console.complain("list", "[bold] is no markup, and a line is as long as it is: " + 100 * "x")
+    assert ("\x1b[1;31m" in stream.getvalue()) == red
+    assert stream.getvalue().count("\n") == 1
+    assert "[bold] is no markup" in stream.getvalue()

@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "prepare": "make the annotation files that a data set's panoptic and instance tasks need",
     "list": "models, methods and their settings, data sets, recipes",
     "doctor": "check the installation: versions, devices, what is missing for what",
+    "completion": "a script that completes verbs, options, methods and models in a shell",
 }
 """Verb and one line of help. Module ``expedit.cli.<verb>`` has ``add_arguments(parser)`` and ``run(args) -> int``."""
 
@@ -43,14 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
-    verb = argv[0] if argv and argv[0] in VERBS else None
-    parser = argparse.ArgumentParser(prog="expedit", description="Fast dense prediction without any training.")
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    for name, text in VERBS.items():
-        verb_parser = verbs.add_parser(name, help=text, description=text)
-        if name == verb:
-            import_module(f".{name}", __name__).add_arguments(verb_parser)
+    parser = parser_of(*argv[:1])
     args = parser.parse_args(argv)
     if args.version:
         from .. import __version__
@@ -62,6 +56,18 @@ def _main(argv: Sequence[str]) -> int:
         return 2
     args.given = _given(args.verb, argv[1:])
     return _interruptible(args)
+
+
+def parser_of(*verbs: str) -> argparse.ArgumentParser:
+    """The parser, with the arguments of these verbs only, so that no other verb's module is imported."""
+    parser = argparse.ArgumentParser(prog="expedit", description="Fast dense prediction without any training.")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parsers = parser.add_subparsers(dest="verb", metavar="VERB")
+    for name, text in VERBS.items():
+        verb_parser = parsers.add_parser(name, help=text, description=text)
+        if name in verbs:
+            import_module(f".{name}", __name__).add_arguments(verb_parser)
+    return parser
 
 
 def _interruptible(args: argparse.Namespace) -> int:

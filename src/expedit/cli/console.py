@@ -32,8 +32,13 @@ def notes() -> Console:
 
 
 def complain(verb: str, text: str) -> None:
-    """One line about something that went wrong."""
-    print(f"expedit {verb}: {text}", file=sys.stderr)
+    """One line about something that went wrong; in colour on a terminal, unless ``NO_COLOR`` is set."""
+    if not sys.stderr.isatty():
+        print(f"expedit {verb}: {text}", file=sys.stderr)
+        return
+    from rich.text import Text
+
+    notes().print(Text.assemble((f"expedit {verb}:", "bold red"), f" {text}"), soft_wrap=True)
 
 
 def sentence(error: BaseException, about: Path | None = None) -> str:
