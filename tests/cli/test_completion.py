@@ -39,7 +39,7 @@ def completed(capsys, tmp_path):
         (("predict", "segmenter-m"), {"segmenter-mini"}),
         (("predict", "pho"), {"photo.jpg"}),
         (("predict", "MODEL", "pho"), {"photo.jpg"}),
-        (("predict", "MODEL", "photo.jpg", "-m", "to"), {"tome"}),
+        (("predict", "MODEL", "photo.jpg", "-m", "evi"), {"evit"}),
         (("compare", "toy"), {"toy"}),
         (("evaluate", "MODEL", "youtube"), {"youtubevis-2019:", "youtubevis-2021:"}),
         (("compare", "--macs"), {"--macs-only"}),

@@ -55,6 +55,8 @@ USELESS = {
 """Runs by the words that begin them, and arguments that would change nothing of what they do."""
 
 ALWAYS = {
+    "completion": set(),
+    "explore": {"port", "device", "dtype", "threads", "revision", "task", "pixels"},
     "predict": {
         "method",
         "output",

@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "prepare": "make the annotation files that a data set's panoptic and instance tasks need",
     "list": "models, methods and their settings, data sets, recipes",
     "doctor": "check the installation: versions, devices, what is missing for what",
+    "explore": "a page in the browser: pictures, methods and sliders for their settings",
     "completion": "a script that completes verbs, options, methods and models in a shell",
 }
 """Verb and one line of help. Module ``expedit.cli.<verb>`` has ``add_arguments(parser)`` and ``run(args) -> int``."""

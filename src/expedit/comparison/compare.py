@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from ..core import Method
@@ -18,7 +19,8 @@ from ..data.writing import write_json, write_text
 from ..evaluation.evaluate import Evaluation
 from ..evaluation.judge import Judge
 from ..models import Segmenter
-from ..models.card import Card
+from ..models.card import card_of
+from ..prediction import Prediction
 from ..prepare import prepared, seen
 from ..surgery import accelerate
 from .result import Comparison, Example, Printed, Row, View
@@ -83,16 +85,16 @@ def example(models: Mapping[str, nn.Module], data: DataSet, judge: Judge, index:
     views = []
     for name, model in models.items():
         prediction = judge.picture(sample, judge.predict(model, sample, ready))
-        views.append(View(name, prediction, *_clusters(model, image, judge.card)))
+        views.append(image_view(model, name, prediction, image))
     return Example(sample.name, image, judge.truth(sample), tuple(views))
 
 
-def _clusters(model: nn.Module, image: Any, card: Card) -> tuple[Any, Any]:
-    """The clusters of the tokens, where one window covers the image, and the picture that they are of."""
-    pixels, picture = seen(model, image)
+def image_view(model: nn.Module, name: str, prediction: Prediction, image: np.ndarray) -> View:
+    """A prediction with the clusters of the tokens, where one window covers the image."""
+    (pixels, picture), card = seen(model, image), card_of(model)
     whole = card.crop is None or max(pixels.shape[2:]) <= card.crop
     owner = image_clusters(model, pixels.to(next(model.parameters())), card.multiple) if whole else None
-    return owner, picture
+    return View(name, prediction, owner, picture)
 
 
 def write_tables(folder: Path, comparison: Comparison) -> None:

@@ -45,7 +45,8 @@ def gallery(example: Example) -> dict[str, Any]:
     labels, right = class_map(dense.prediction), None if truth is None else class_map(truth)
     if labels is not None and right is not None:
         share = _agreement(labels, right)
-        given.append((f"Dense against truth: {share:.1%} equal", _difference(labels, right)))
+        shown = draw.difference(small(labels), small(right), IGNORE)
+        given.append((f"Dense against truth: {share:.1%} equal", _mask(shown)))
     height, width = example.image.shape[:2]
     cards = [_card(example.image, view, labels, dense.prediction) for view in others]
     return {
@@ -60,22 +61,37 @@ def gallery(example: Example) -> dict[str, Any]:
 def _card(image: np.ndarray, view: View, dense: np.ndarray | None, reference: Prediction) -> dict[str, Any]:
     """Prediction, difference from dense and clusters of one method on one picture."""
     pictures = [("Prediction", _drawn(image, view.prediction, reference))]
-    agreement, labels = None, class_map(view.prediction)
-    if reference.task == "features":
-        shown = cosines(view.prediction, reference)
-        caption = f"Cosine with dense, mean {shown.mean():.3f}"
-        pictures.append((caption, _mask(draw_values.enlarged(draw_values.shares(shown)))))
-    if reference.task == "depth" and view.prediction.depth is not None and reference.depth is not None:
-        apart = abs(view.prediction.depth - reference.depth) / max(float(abs(reference.depth).mean()), 1e-12)
-        caption = f"Distance from dense, mean {apart.mean():.1%}"
-        pictures.append((caption, _mask(draw_values.shares(_small(1 - apart)))))
+    labels, agreement = class_map(view.prediction), None
     if labels is not None and dense is not None:
         agreement = _agreement(labels, dense)
-        pictures.append(("Difference", _difference(labels, dense)))
-    if view.owner is not None:
-        name = f"{len(np.unique(view.owner))} clusters"
-        pictures.append((name, _mask(draw.clusters(_small(image if view.seen is None else view.seen), view.owner))))
+    pictures += [
+        (caption, _mask(shown))
+        for caption, shown in (change(view.prediction, reference), groups(image, view))
+        if shown is not None
+    ]
     return {"spec": view.spec, "agreement": agreement, "pictures": pictures, "clusters": view.owner is not None}
+
+
+def change(prediction: Prediction, reference: Prediction) -> tuple[str, np.ndarray | None]:
+    """Caption and picture of how a prediction departs from the dense one; no picture of instances."""
+    if reference.task == "features":
+        shown = cosines(prediction, reference)
+        return f"Cosine with dense, mean {shown.mean():.3f}", draw_values.enlarged(draw_values.shares(shown))
+    if prediction.depth is not None and reference.depth is not None:
+        apart = abs(prediction.depth - reference.depth) / max(float(abs(reference.depth).mean()), 1e-12)
+        return f"Distance from dense, mean {apart.mean():.1%}", draw_values.shares(small(1 - apart))
+    labels, dense = class_map(prediction), class_map(reference)
+    if labels is None or dense is None:
+        return "Difference", None
+    return "Difference", draw.difference(small(labels), small(dense), IGNORE)
+
+
+def groups(image: np.ndarray, view: View) -> tuple[str, np.ndarray | None]:
+    """Caption and picture of the clusters of tokens; no picture where there is no single map."""
+    if view.owner is None:
+        return "Clusters", None
+    picture = draw.clusters(small(image if view.seen is None else view.seen), view.owner)
+    return f"{len(np.unique(view.owner))} clusters", picture
 
 
 def legend(examples: Sequence[Example]) -> list[tuple[str, str]]:
@@ -120,34 +136,34 @@ def _agreement(labels: np.ndarray, reference: np.ndarray) -> float:
     return float((labels == reference)[counts].mean()) if counts.any() else math.nan
 
 
-def _small(array: np.ndarray) -> np.ndarray:
+def small(array: np.ndarray) -> np.ndarray:
     """Every n-th row and column of a picture or label map, so that the page stays light."""
     step = -(-max(array.shape[:2]) // LONGEST)
     return array[::step, ::step]
 
 
-def _drawn(image: np.ndarray, prediction: Prediction, reference: Prediction | None = None) -> str:
+def picture_of(image: np.ndarray, prediction: Prediction, reference: Prediction | None = None) -> np.ndarray:
     """Classes and depth as colours, segments over the image, features by the components of the reference."""
     if prediction.depth is not None:
-        return _mask(draw_values.depth(_small(prediction.depth), prediction.depth_kind))
+        return draw_values.depth(small(prediction.depth), prediction.depth_kind)
     if prediction.features is not None:
         other = prediction.features if reference is None or reference.features is None else reference.features
-        basis = draw_values.Components.of(other)
-        return _mask(draw_values.enlarged(draw_values.components(prediction.features, basis)))
+        return draw_values.enlarged(draw_values.components(prediction.features, draw_values.Components.of(other)))
     labels, masks = prediction.labels, prediction.masks
     if prediction.task == "semantic":
         assert labels is not None, "a semantic prediction has labels"
-        return _mask(draw.colorize(_small(labels), prediction.palette, IGNORE))
+        return draw.colorize(small(labels), prediction.palette, IGNORE)
     smaller = replace(
         prediction,
-        labels=None if labels is None else _small(labels),
-        masks=None if masks is None else np.moveaxis(_small(np.moveaxis(masks, 0, 2)), 2, 0),
+        labels=None if labels is None else small(labels),
+        masks=None if masks is None else np.moveaxis(small(np.moveaxis(masks, 0, 2)), 2, 0),
     )
-    return _photo(draw.segments(_small(image), smaller))
+    return draw.segments(small(image), smaller)
 
 
-def _difference(labels: np.ndarray, reference: np.ndarray) -> str:
-    return _mask(draw.difference(_small(labels), _small(reference), IGNORE))
+def _drawn(image: np.ndarray, prediction: Prediction, reference: Prediction | None = None) -> str:
+    encoded = _photo if prediction.task in ("panoptic", "instance") else _mask
+    return encoded(picture_of(image, prediction, reference))
 
 
 def _photo(image: np.ndarray) -> str:
