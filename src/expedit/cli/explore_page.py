@@ -26,52 +26,59 @@ WRONG = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
 
 def page(explorer: Explorer, pictures: Pictures) -> gr.Blocks:
     """Pictures and settings at the left, what becomes of them at the right."""
-    knobs = explorer.knobs
-    first = "expedit" if "expedit" in METHODS else next(iter(METHODS))
+    knobs = list(explorer.knobs)
     with gr.Blocks(title="expedit explore", analytics_enabled=False) as app:
         kept, chosen = gr.State(pictures), gr.State(0)
         gr.Markdown(f"## {Path(explorer.source).name}: dense and reduced")
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 shelf = gr.Gallery(_shelf(pictures), label="Pictures", columns=3, height=220, allow_preview=False)
-                upload = gr.UploadButton("Add a picture", elem_id="upload")
-                method = gr.Dropdown(list(METHODS), value=first, label="Method", elem_id="method")
-                sliders = [
-                    gr.Slider(k.low, k.high, k.start, step=k.step, label=f"{name}: {k.meaning}", elem_id=name,
-                              visible=_has(first, name)) for name, k in knobs.items()
-                ]  # fmt: skip
+                upload = gr.UploadButton("Add a picture")
+                method, *sliders = _settings(explorer)
             with gr.Column(scale=3, min_width=340):
-                compared = gr.ImageSlider(label="dense | reduced", interactive=False, elem_id="compared")
-                facts = gr.Markdown(elem_id="facts")
-                with gr.Row():
-                    more = [
-                        gr.Image(interactive=False, elem_id=name, buttons=["download", "fullscreen"])
-                        for name in ("difference", "clusters")
-                    ]
-                code = gr.Code(language="python", label="The same in Python", elem_id="code", interactive=False)
+                outputs = _results()
 
         def show(pictures: Pictures, index: int, name: str, *values: float) -> list[Any]:
             with _sentences():
                 spec = explorer.spec(name, dict(zip(knobs, values, strict=True)))
                 return shown(explorer.look(pictures[index][1], spec), spec)
 
-        inputs, outputs = [kept, chosen, method, *sliders], [compared, facts, *more, code]
-        one_at_a_time: dict[str, Any] = {
-            "concurrency_id": "model",
-            "trigger_mode": "always_last",
-            "show_progress": "minimal",
-        }
+        changes = [method.change, *(slider.change for slider in sliders), app.load, chosen.change]
+        how: Any = {"concurrency_id": "model", "trigger_mode": "always_last", "show_progress": "minimal"}
+        gr.on(changes, show, [kept, chosen, method, *sliders], outputs, **how)
         method.change(lambda name: [gr.Slider(visible=_has(name, knob)) for knob in knobs], method, sliders)
-        gr.on(
-            [method.change, *(slider.change for slider in sliders), app.load, chosen.change],
-            show,
-            inputs,
-            outputs,
-            **one_at_a_time,
-        )
         upload.upload(added, [upload, kept], [kept, shelf, chosen])
         shelf.select(_index, None, chosen)
     return app
+
+
+def _settings(explorer: Explorer) -> list[Any]:
+    """The choice of the method, then a slider for every setting, seen where the method has it."""
+    first = "expedit"
+    method = gr.Dropdown(list(METHODS), value=first, label="Method")
+    sliders = [
+        gr.Slider(
+            knob.low,
+            knob.high,
+            knob.start,
+            step=knob.step,
+            label=f"{name}: {knob.meaning}",
+            elem_id=name,
+            visible=_has(first, name),
+        )
+        for name, knob in explorer.knobs.items()
+    ]
+    return [method, *sliders]
+
+
+def _results() -> list[Any]:
+    """Both predictions under a slider, figures, difference and clusters, code."""
+    compared = gr.ImageSlider(label="dense | reduced", interactive=False, elem_id="compared")
+    facts = gr.Markdown(elem_id="facts")
+    with gr.Row():
+        more = [gr.Image(interactive=False, buttons=["download", "fullscreen"]) for _ in range(2)]
+    code = gr.Code(language="python", label="The same in Python", elem_id="code", interactive=False)
+    return [compared, facts, *more, code]
 
 
 def serve(app: gr.Blocks, host: str, port: int | None) -> str:
