@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
-from ..comparison.explorer import Explorer, Look
+from ..comparison.explorer import Explorer, Look, Pictures
 from ..comparison.gallery import small
 from ..data.decode import read_image
 from ..methods import METHODS
 from .console import sentence
-
-Pictures = list[tuple[str, np.ndarray]]
 
 STYLE = "footer {display: none !important} .gradio-container {max-width: 1500px !important}"
 
@@ -97,7 +93,7 @@ def serve(app: gr.Blocks, host: str, port: int | None) -> str:
     return str(address)
 
 
-def added(file: str, pictures: Pictures) -> tuple[Pictures, list[tuple[np.ndarray, str]], int]:
+def added(file: str, pictures: Pictures) -> tuple[Pictures, list[Any], int]:
     """The pictures with an uploaded one at the end, which is chosen; a sentence where it cannot be read."""
     with _sentences():
         more = [*pictures, (Path(file).name, read_image(Path(file)))]
@@ -126,7 +122,7 @@ def _has(method: str, setting: str) -> bool:
     return setting in {field.name for field in fields(METHODS[method])}  # type: ignore[arg-type]
 
 
-def _shelf(pictures: Sequence[tuple[str, np.ndarray]]) -> list[tuple[np.ndarray, str]]:
+def _shelf(pictures: Pictures) -> list[Any]:
     return [(small(image), name) for name, image in pictures]
 
 

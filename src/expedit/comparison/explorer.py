@@ -22,6 +22,9 @@ from ..surgery import accelerate, find_backbone
 from .compare import image_view
 from .gallery import change, groups, picture_of, small
 
+Pictures = list[tuple[str, np.ndarray]]
+"""Names and ``(H, W, 3)`` uint8 RGB."""
+
 SECONDS, ROUNDS = 2.0, 5
 """How long dense runs may take beyond the first to be timed, and how many there are at most."""
 
