@@ -1,4 +1,4 @@
-"""What Expedit's own operators cost beside one dense block: clustering and the weights that read it back.
+"""What our operators cost beside one dense block: clustering, the weights that read it back, merging into regions.
 
     python benchmarks/operators.py                                  (a minute on two cores)
     python benchmarks/operators.py --device cuda --dtype bf16 --batch 1 8 32 --compile --profile
@@ -18,6 +18,7 @@ from expedit.core import Grid
 from expedit.cost.benchmark import room_to_compile, warmup_of
 from expedit.cost.macs import noise
 from expedit.cost.speed import environment, interleave, threads
+from expedit.methods.regions import Merging, Regions
 from expedit.operators.clustering import cluster
 from expedit.operators.similarity import reading_weights
 from expedit.surgery import DTYPES, optimized
@@ -41,11 +42,13 @@ def operators(model: torch.nn.Module, batch: int, compiled: bool) -> dict[str, C
     def both(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return weights(x, clustering(x))
 
+    regions = Merging(Regions(keep=0.57))
     calls = {
         BLOCK: (block, (tokens,)),
         "clustering 40x40 to 28x28": (clustering, (patches,)),
         "restore weights, top 20 of 784": (weights, (patches, centres)),
         BOTH: (both, (patches,)),
+        "regions, 912 of 1600": (regions, (patches, patches, GRID)),
     }
     if compiled:
         calls = {name: (torch.compile(call, dynamic=False), given) for name, (call, given) in calls.items()}

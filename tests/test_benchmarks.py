@@ -4,10 +4,17 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _folder(monkeypatch):
+    """Python puts the folder of a script on the path: they import one another."""
+    monkeypatch.syspath_prepend(FOLDER)
 
 
 def script(name):
@@ -32,3 +39,16 @@ def test_the_floor_is_arithmetic_or_memory_whichever_is_slower():
         with torch.inference_mode(), floor.Roofline(machine) as roofline:
             layer(x).view(-1)
         assert roofline.seconds == pytest.approx(want)
+
+
+def test_intervals_of_differences_are_paired_and_drawn_in_blocks():
+    """Two networks that differ by the same on every image: no draw says otherwise."""
+    frontier = script("frontier")
+    counts = numpy.tile(numpy.array([[60, 40], [20, 80]]), (12, 1, 1))
+    dense = numpy.tile(numpy.array([[80, 20], [10, 90]]), (12, 1, 1))
+    want = frontier.miou(counts) - frontier.miou(dense)
+    assert frontier.interval(counts, dense, 5) == pytest.approx([want, want])
+    counts[:6] = dense[:6]
+    low, high = frontier.interval(counts, dense, 6)
+    assert low == pytest.approx(want)
+    assert high == pytest.approx(0)

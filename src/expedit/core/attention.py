@@ -10,28 +10,21 @@ from torch.nn import functional as F
 
 from .cuts import Guide
 
+ALIGNED = 16
+"""Entries of a bias between whose multiples its rows begin.
+
+Otherwise kernels of GPUs copy all of them for every head. 8 x 16 heads of 913 tokens in bf16 on an H100 take 0.15 ms,
+not aligned 0.27, without a bias 0.09. One more channel of queries and keys, in place of the bias, would take 0.13, and
+0.28 with the copies that add it.
+"""
+
 
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Softmax attention, all ``(b, heads, tokens, head_dim)``; ``bias`` is added to the scaled logits.
-
-    On accelerators a bias ``(b, 1, 1, tokens)`` of the keys alone is folded into them: no other keeps the fast kernels.
-    """
-    if bias is not None and bias.shape[1:3] == (1, 1) and q.device.type not in ("cpu", "meta"):
-        return folded(q, k, v, bias)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias.to(q.dtype))
-
-
-def folded(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """``attention`` with the bias ``(b, 1, 1, tokens)`` of keys as one more channel of theirs, which queries read as 1.
-
-    Channels are padded to the next multiple of 8, as kernels want them.
-    """
-    width = q.shape[3]
-    scale, spare = width**-0.5, 8 - width % 8
-    ones = F.pad(q.new_ones(1, 1, 1, 1), (0, spare - 1)).expand(*q.shape[:3], spare)
-    more = F.pad((bias / scale).mT.to(k.dtype), (0, spare - 1)).expand(*k.shape[:3], spare)
-    q, k, v = torch.cat((q, ones), 3), torch.cat((k, more), 3), F.pad(v, (0, spare))
-    return F.scaled_dot_product_attention(q, k, v, scale=scale)[..., :width]
+    """Softmax attention, all ``(b, heads, tokens, head_dim)``; ``bias`` is added to the scaled logits."""
+    if bias is not None:
+        n = bias.shape[-1]
+        bias = F.pad(bias.to(q.dtype), (0, -n % ALIGNED))[..., :n]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 
 class GroupedQueries(nn.Module, ABC):
