@@ -108,3 +108,29 @@ def mpm(x, ratio):
         while root[i] in goes:
             root[i] = best[root[i]]
     return groups_of(x, root)
+
+
+def merged_line(line, length):
+    """(n, c) tokens in a row: every second one may join a neighbour, the most similar pairs do; places after that."""
+    n, choice = len(line), {}
+    for i in range(1, n, 2):
+        sides = [(cosine(line[i], line[j]), j) for j in (i - 1, i + 1) if j < n]
+        choice[i] = max(sides, key=lambda side: side[0])
+    goes = sorted(choice, key=lambda i: -choice[i][0])[: n - length]
+    root = [choice[i][1] if i in goes else i for i in range(n)]
+    roots = [i for i in range(n) if root[i] == i]
+    merged = []
+    for i in roots:
+        members = line[[j for j in range(n) if root[j] == i]]
+        merged.append(members.gather(0, members.abs().argmax(0, keepdim=True))[0])
+    return torch.stack(merged), [roots.index(j) for j in root]
+
+
+def cubistmerge(x, grid, cells):
+    """(n, c) tokens on a lattice: neighbours of every row merge, then those of every column."""
+    rows = [merged_line(row, cells[1]) for row in x.unflatten(0, grid)]
+    lattice = torch.stack([row for row, _ in rows])
+    columns = [merged_line(lattice[:, column], cells[0]) for column in range(cells[1])]
+    small = torch.stack([column for column, _ in columns], 1).flatten(0, 1)
+    index = [columns[c][1][y] * cells[1] + c for y, (_, places) in enumerate(rows) for c in places]
+    return small, torch.tensor(index), None

@@ -28,6 +28,7 @@ __all__ = [
     "METHODS",
     "MPM",
     "AiluRus",
+    "CubistMerge",
     "EViT",
     "Expedit",
     "PiToMe",

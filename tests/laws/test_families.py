@@ -161,12 +161,13 @@ METHODS = {
     "mpm": lambda name: "mpm(layers=(1, 2))",
     "regions": lambda name: "regions(keep=0.6)",
     "smaller": lambda name: "shrink(scale=0.8) + regions(alpha=1, keep=0.7)",
+    "cubistmerge": lambda name: f"cubistmerge(alpha={alpha(name)}, grid={cells(name)})",
 }
 ON_EVERY_FAMILY = ("expedit", "pool", "evit", "tome", "act", "regions", "smaller")
 FEW_FAMILIES = ("dinov2", "dinov3", "eomt", "beit", "sam")
 """Plain, with rotary positions, with queries that join, and two that need the lattice: enough for other methods."""
 
-KEEP_THE_LATTICE = ("expedit", "pool")
+KEEP_THE_LATTICE = ("expedit", "pool", "cubistmerge")
 READ_CLASS_ATTENTION = ("evit",)
 ONE_SIZE = ("eomt", "eomt-dinov3", "videomt", "vitpose")
 

@@ -6,10 +6,26 @@ import pytest
 import torch
 from transformers import SwinBackbone, SwinConfig
 
-from expedit import ACT, ALGM, MPM, AiluRus, EViT, Expedit, PiToMe, Pool, Regions, Shrink, ToMe, ToMe2D, accelerate
+from expedit import (
+    ACT,
+    ALGM,
+    MPM,
+    AiluRus,
+    CubistMerge,
+    EViT,
+    Expedit,
+    PiToMe,
+    Pool,
+    Regions,
+    Shrink,
+    ToMe,
+    ToMe2D,
+    accelerate,
+)
 from expedit.core import Grid, Plan, mlp
 from expedit.methods.ailurus import Anchors
 from expedit.methods.algm import Windows
+from expedit.methods.cubistmerge import RowsThenColumns
 from expedit.methods.evit import Attentive
 from expedit.methods.expedit import Clusters
 from expedit.methods.mpm import Pairs
@@ -68,8 +84,9 @@ METHODS = {
     "regions-logits": Regions(alpha=2, keep=0.3, restore="logits"),
     "shrink": Shrink(0.6),
     "shrink-regions": Shrink(0.8) + Regions(alpha=1, keep=0.7),
+    "cubistmerge": CubistMerge(alpha=2, grid=(4, 5)),
 }
-IN_WINDOWS = ("expedit", "expedit-features", "pool", "pool-delta")
+IN_WINDOWS = ("expedit", "expedit-features", "pool", "pool-delta", "cubistmerge")
 """What fits windows of 6 x 6: methods that keep the lattice."""
 
 FULL_BUDGET = {
@@ -84,9 +101,10 @@ FULL_BUDGET = {
     "mpm": MPM(ratio=0, layers=(1, 3)),
     "regions": Regions(alpha=1, keep=1.0),
     "shrink": Shrink(1.0),
+    "cubistmerge": CubistMerge(alpha=2, grid=1.0),
 }
 STATIC = [name for name, method in METHODS.items() if method.static]
-ON_SEGMENTER = ("pitome", "tome2d", "ailurus", "algm", "mpm")
+ON_SEGMENTER = ("pitome", "tome2d", "ailurus", "algm", "mpm", "cubistmerge")
 """One network is enough for methods that add no kind of cut."""
 
 PAIRS = [
@@ -235,6 +253,7 @@ REDUCERS = {
     "algm": Windows(0.5, False),
     "mpm": Pairs(0.3, False),
     "regions": Merging(Regions(keep=0.5)),
+    "cubistmerge": RowsThenColumns((4, 5)),
 }
 
 

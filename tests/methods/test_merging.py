@@ -4,10 +4,11 @@ import pytest
 import torch
 
 import reference_merging
-from expedit import ALGM, AiluRus, PiToMe
+from expedit import ALGM, AiluRus, CubistMerge, PiToMe
 from expedit.core import Grid
 from expedit.methods.ailurus import Anchors
 from expedit.methods.algm import Matched, Windows
+from expedit.methods.cubistmerge import RowsThenColumns
 from expedit.methods.mpm import Pairs
 from expedit.methods.pitome import Energetic
 from expedit.methods.tome2d import Strided
@@ -97,3 +98,22 @@ def test_mpm_leaves_the_same_number_of_equal_tokens():
     assert small.shape[1] == 5
     assert token_map.sizes.sum() == 9
     assert token_map.sizes.min() >= 1
+
+
+@pytest.mark.parametrize(("grid", "cells"), [((4, 6), (3, 4)), ((5, 7), (3, 4)), ((7, 4), (7, 2)), ((1, 5), (1, 4))])
+def test_cubistmerge_equals_the_literal_loops(grid, cells):
+    x = torch.randn(2, grid[0] * grid[1], 6)
+    small, token_map = RowsThenColumns(cells)(x, x, Grid(*grid))
+    assert token_map.grid == cells
+    for image in range(2):
+        assert_same(small, token_map, image, *reference_merging.cubistmerge(x[image], grid, cells))
+
+
+def test_cubistmerge_leaves_at_least_half_of_each_side():
+    x = torch.randn(1, 35, 4)
+    _, token_map = RowsThenColumns(0.5)(x, x, Grid(5, 7))
+    assert token_map.grid == (3, 4)
+    _, token_map = RowsThenColumns((2, 6))(x, x, Grid(5, 7))
+    assert token_map.grid == (3, 6)
+    with pytest.raises(ValueError, match="at least half of each side"):
+        CubistMerge(grid=0.4)

@@ -4,6 +4,7 @@ from ..core import Method
 from .act import ACT
 from .ailurus import AiluRus
 from .algm import ALGM
+from .cubistmerge import CubistMerge
 from .evit import EViT
 from .expedit import Expedit
 from .mpm import MPM
@@ -27,6 +28,7 @@ METHODS: dict[str, type[Method]] = {
     "algm": ALGM,
     "mpm": MPM,
     "shrink": Shrink,
+    "cubistmerge": CubistMerge,
 }
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "METHODS",
     "MPM",
     "AiluRus",
+    "CubistMerge",
     "EViT",
     "Expedit",
     "PiToMe",
