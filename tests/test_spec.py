@@ -2,7 +2,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expedit import ACT, ALGM, METHODS, MPM, AiluRus, CubistMerge, EViT, Expedit, PiToMe, Pool, ToMe, ToMe2D
+from expedit import (
+    ACT,
+    ALGM,
+    ATS,
+    METHODS,
+    MPM,
+    AiluRus,
+    CubistMerge,
+    EViT,
+    EvoViT,
+    Expedit,
+    PiToMe,
+    Pool,
+    ToMe,
+    ToMe2D,
+)
 from expedit.spec import parse
 
 methods = st.one_of(
@@ -67,6 +82,16 @@ methods = st.one_of(
         CubistMerge,
         alpha=st.integers(0, 40),
         grid=st.tuples(st.integers(1, 40), st.integers(1, 40)) | st.floats(0.5, 1),
+    ),
+    st.builds(
+        ATS,
+        keep_rate=st.floats(0.01, 1),
+        layers=st.sets(st.integers(0, 30), min_size=1).map(tuple),
+    ),
+    st.builds(
+        EvoViT,
+        keep_rate=st.floats(0.01, 1),
+        layers=st.sets(st.integers(0, 30), min_size=1).map(tuple),
     ),
     st.builds(ACT, query_hashes=st.integers(1, 32), seed=st.integers(0, 99)),
     st.builds(

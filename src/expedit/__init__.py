@@ -25,11 +25,13 @@ __version__ = "0.1.0"
 __all__ = [
     "ACT",
     "ALGM",
+    "ATS",
     "METHODS",
     "MPM",
     "AiluRus",
     "CubistMerge",
     "EViT",
+    "EvoViT",
     "Expedit",
     "PiToMe",
     "Pool",

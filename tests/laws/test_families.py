@@ -162,6 +162,8 @@ METHODS = {
     "regions": lambda name: "regions(keep=0.6)",
     "smaller": lambda name: "shrink(scale=0.8) + regions(alpha=1, keep=0.7)",
     "cubistmerge": lambda name: f"cubistmerge(alpha={alpha(name)}, grid={cells(name)})",
+    "ats": lambda name: "ats(keep_rate=0.7, layers=(0, 1))",
+    "evovit": lambda name: "evovit(layers=(0, 2))",
 }
 ON_EVERY_FAMILY = ("expedit", "pool", "evit", "tome", "act", "regions", "smaller")
 FEW_FAMILIES = ("dinov2", "dinov3", "eomt", "beit", "sam")
@@ -170,6 +172,7 @@ FEW_FAMILIES = ("dinov2", "dinov3", "eomt", "beit", "sam")
 KEEP_THE_LATTICE = ("expedit", "pool", "cubistmerge")
 READ_CLASS_ATTENTION = ("evit",)
 ONE_SIZE = ("eomt", "eomt-dinov3", "videomt", "vitpose")
+READ_CLASS_ATTENTION = ("evit", "ats", "evovit")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +186,8 @@ def test_batch_mates_do_not_matter_or_the_method_is_refused(name, method):
         or (method == "smaller" and name in ONE_SIZE)
         or (method in READ_CLASS_ATTENTION and (name == "videomt" or not NETWORKS[name].class_token))
     ):
-        with pytest.raises(ValueError, match=r"lattice|place of a token|needs '(cls_attention|keys)'|smaller image"):
+        reason = r"lattice|place of a token|needs '(cls_attention|significance|keys)'|smaller image"
+        with pytest.raises(ValueError, match=reason):
             accelerate(model, spec)
         return
     fast = accelerate(model, spec)

@@ -9,10 +9,12 @@ from transformers import SwinBackbone, SwinConfig
 from expedit import (
     ACT,
     ALGM,
+    ATS,
     MPM,
     AiluRus,
     CubistMerge,
     EViT,
+    EvoViT,
     Expedit,
     PiToMe,
     Pool,
@@ -25,8 +27,10 @@ from expedit import (
 from expedit.core import Grid, Plan, mlp
 from expedit.methods.ailurus import Anchors
 from expedit.methods.algm import Windows
+from expedit.methods.ats import Sampled
 from expedit.methods.cubistmerge import RowsThenColumns
 from expedit.methods.evit import Attentive
+from expedit.methods.evovit import SlowFast
 from expedit.methods.expedit import Clusters
 from expedit.methods.mpm import Pairs
 from expedit.methods.pitome import Energetic
@@ -85,6 +89,8 @@ METHODS = {
     "shrink": Shrink(0.6),
     "shrink-regions": Shrink(0.8) + Regions(alpha=1, keep=0.7),
     "cubistmerge": CubistMerge(alpha=2, grid=(4, 5)),
+    "ats": ATS(keep_rate=0.6, layers=(1, 3)),
+    "evovit": EvoViT(keep_rate=0.5, layers=(1, 3)),
 }
 IN_WINDOWS = ("expedit", "expedit-features", "pool", "pool-delta", "cubistmerge")
 """What fits windows of 6 x 6: methods that keep the lattice."""
@@ -102,9 +108,11 @@ FULL_BUDGET = {
     "regions": Regions(alpha=1, keep=1.0),
     "shrink": Shrink(1.0),
     "cubistmerge": CubistMerge(alpha=2, grid=1.0),
+    "ats": ATS(keep_rate=1.0, layers=(1, 2)),
+    "evovit": EvoViT(keep_rate=1.0, layers=(1, 2)),
 }
 STATIC = [name for name, method in METHODS.items() if method.static]
-ON_SEGMENTER = ("pitome", "tome2d", "ailurus", "algm", "mpm", "cubistmerge")
+ON_SEGMENTER = ("pitome", "tome2d", "ailurus", "algm", "mpm", "cubistmerge", "ats", "evovit")
 """One network is enough for methods that add no kind of cut."""
 
 PAIRS = [
@@ -254,6 +262,8 @@ REDUCERS = {
     "mpm": Pairs(0.3, False),
     "regions": Merging(Regions(keep=0.5)),
     "cubistmerge": RowsThenColumns((4, 5)),
+    "ats": Sampled(0.5),
+    "evovit": SlowFast(0.5),
 }
 
 
@@ -261,8 +271,9 @@ REDUCERS = {
 def test_reducers_decide_in_fp32(reducer):
     """The same half-precision tokens, once as they are and once widened: the same choices and weights."""
     x = (3 * images(2, 48, 32)).bfloat16()
-    guide = images(2, 48).softmax(1) if reducer.guide == "cls_attention" else x
-    wide_guide = guide if reducer.guide == "cls_attention" else x.float()
+    scored = reducer.guide in ("cls_attention", "significance")
+    guide = images(2, 48).softmax(1) if scored else x
+    wide_guide = guide if scored else x.float()
     small, token_map = reducer(x, guide, Grid(6, 8))
     wide, wide_map = reducer(x.float(), wide_guide, Grid(6, 8))
     assert small.dtype == torch.bfloat16

@@ -160,7 +160,7 @@ def steps_of(block: Any, parts: Parts, place: Place, heads: int, call: dict[str,
             q, k = place.rotated(theirs, q, k, context, call)
             mixed = context.kernel(q, k, v, bias).transpose(1, 2).flatten(2)
             out = part(theirs, parts.projections[-1])(mixed)
-            shown = show(context.guide, q, k, context.prefix, context.lead)
+            shown = show(context.guide, q, k, v, context.prefix, context.lead)
         return scaled(out, block, form.scales[0]), shown
 
     def mlp(y: Tensor, context: Context) -> tuple[Tensor, None]:

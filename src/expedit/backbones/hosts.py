@@ -60,7 +60,7 @@ class Host(WholeMaps):
         """See ``Adapter``."""
         guides: set[Guide] = {"tokens"}
         if not self.place.reason:
-            guides |= {"keys", "cls_attention"} if self.class_token else {"keys"}
+            guides |= {"keys", "cls_attention", "significance"} if self.class_token else {"keys"}
         heads, width = _heads(backbone), _width(backbone)
         return Anatomy(
             depth=len(part(backbone, self.blocks)),

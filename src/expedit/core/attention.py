@@ -39,17 +39,22 @@ class GroupedQueries(nn.Module, ABC):
         return self.attend(q, k, v, bias)[0]
 
 
-def show(guide: Guide | None, q: Tensor, k: Tensor, prefix: int, lead: int = 0) -> Tensor | None:
-    """Compute ``guide`` from queries and keys ``(b, heads, p + n, head_dim)``, ``q`` not scaled yet.
+def show(guide: Guide | None, q: Tensor, k: Tensor, v: Tensor, prefix: int, lead: int = 0) -> Tensor | None:
+    """Compute ``guide`` from queries, keys and values ``(b, heads, p + n, head_dim)``, ``q`` not scaled yet.
 
     Returns:
         ``"keys"``: keys averaged over the heads, ``(b, n, head_dim)``. ``"cls_attention"``: attention probability from
         the class token, which stands at ``lead``, to each reducible token, averaged over the heads, ``(b, n)``; one
-        row of the attention matrix, never the whole. Otherwise ``None``.
+        row of the attention matrix, never the whole. ``"significance"``: that row of every head times the lengths of
+        the values, with sum 1, averaged over the heads, ``(b, n)``. Otherwise ``None``.
     """
     if guide == "keys":
         return k[:, :, prefix:].mean(1)
-    if guide == "cls_attention":
-        row = torch.matmul(q[:, :, lead : lead + 1] * q.shape[-1] ** -0.5, k.transpose(2, 3))
-        return row.float().softmax(3)[:, :, 0, prefix:].mean(1)
+    if guide in ("cls_attention", "significance"):
+        logits = torch.matmul(q[:, :, lead : lead + 1] * q.shape[-1] ** -0.5, k.transpose(2, 3))
+        row = logits.float().softmax(3)[:, :, 0, prefix:]
+        if guide == "significance":
+            row = row * v[:, :, prefix:].float().norm(dim=3)
+            row = row / row.sum(2, keepdim=True).clamp_min(1e-30)
+        return row.mean(1)
     return None

@@ -12,6 +12,7 @@ from .tokens import Grid, TokenMap
 
 Guide = Literal["tokens", "keys", "cls_attention"]
 Restore = Literal["logits", "features", "delta"]
+Guide = Literal["tokens", "keys", "cls_attention", "significance"]
 
 FEATURES: int = 1_000_000
 """Named end: after the final norm. Larger than every half-block, so positions compare with ``<``."""
@@ -34,10 +35,10 @@ class Reducer(Protocol):
 
     @property
     def guide(self) -> Guide:
-        """What it wants to be shown beside the tokens: the tokens themselves, the keys or the class attention."""
+        """What it wants to be shown beside the tokens; ``attention.show`` says what each is."""
 
     def __call__(self, x: Tensor, guide: Tensor, grid: Grid | None) -> tuple[Tensor, TokenMap]:
-        """Reduce ``x`` ``(b, n, c)``; ``guide``: tokens or keys ``(b, n, c)``, or class attention ``(b, n)``."""
+        """Reduce ``x`` ``(b, n, c)``; ``guide``: tokens or keys ``(b, n, c)``, or a score ``(b, n)``."""
 
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
@@ -109,7 +110,7 @@ class Anatomy:
     heads: int
     head_dim: int
     grid: Grid | None = None
-    guides: frozenset[Guide] = frozenset(("tokens", "keys", "cls_attention"))
+    guides: frozenset[Guide] = frozenset(("tokens", "keys", "cls_attention", "significance"))
 
 
 def to_the_end(reducer: Reducer, start: int, restore: Restore, net: Anatomy) -> Span:

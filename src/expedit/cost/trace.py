@@ -25,11 +25,11 @@ class Trace:
         groups: group of every query ``(b * heads, n)`` by position, of kernels that group them.
         tokens: length of the sequence that entered each branch.
         prefix: tokens in front that no method reduces.
-        nested: every map is over the tokens that the one before left, not over all.
+        shown: positions whose maps, one inside the other, are the clusters: those not yet undone at the last cut.
     """
 
     prefix: int
-    nested: bool
+    shown: tuple[int, ...] = ()
 
     maps: dict[int, list[TokenMap]] = field(default_factory=dict)
     groups: dict[int, Tensor] = field(default_factory=dict)
@@ -43,18 +43,18 @@ class Trace:
     def owners(self) -> list[Tensor]:
         """Cluster of every token ``(sequences, n)`` for each group of sequences that was reduced together.
 
-        Nested spans are composed. Of merges that are undone at once it is the last one, of ACT's query clusters the
-        first head of the last block. Nothing if nothing was reduced.
+        Nested spans are composed. Of spans one after the other and of merges that are undone at once it is the last
+        one, of ACT's query clusters the first head of the last block. Nothing if nothing was reduced.
         """
         if self.groups:
             return [list(self.groups.values())[-1][:1, self.prefix :]]
-        made = list(self.maps.values())
+        made = [self.maps[position] for position in self.shown]
         if len(made) == 1:
             return [token_map.owner() for token_map in made[0]]
         owner: Tensor | None = None
         for [token_map] in made:
             inner = token_map.owner()[:1]
-            owner = inner if owner is None or not self.nested else inner[0][owner]
+            owner = inner if owner is None else inner[0][owner]
         return [] if owner is None else [owner]
 
 
@@ -94,7 +94,7 @@ def trace(model: nn.Module, pixels: Tensor) -> Trace:
     path, adapter = find_backbone(twin)
     backbone: Any = twin.get_submodule(path)
     plan = adapter.plan(backbone)
-    seen = Trace(prefix=adapter.anatomy(backbone).prefix, nested=not plan.around)
+    seen = Trace(adapter.anatomy(backbone).prefix, _open_at_last(plan))
     if plan != Plan():
         adapter.exchange(backbone, _watched(plan, seen))
 
@@ -107,6 +107,14 @@ def trace(model: nn.Module, pixels: Tensor) -> Trace:
     for hook in hooks:
         hook.remove()
     return seen
+
+
+def _open_at_last(plan: Plan) -> tuple[int, ...]:
+    """Positions of the cuts whose reductions are at work at the last one, in order."""
+    if plan.around:
+        return (max(plan.around),)
+    last = max(plan.spans, default=0)
+    return tuple(start for start in sorted(plan.spans) if plan.spans[start].stop > last)
 
 
 def _watched(plan: Plan, seen: Trace) -> Plan:

@@ -4,8 +4,10 @@ from ..core import Method
 from .act import ACT
 from .ailurus import AiluRus
 from .algm import ALGM
+from .ats import ATS
 from .cubistmerge import CubistMerge
 from .evit import EViT
+from .evovit import EvoViT
 from .expedit import Expedit
 from .mpm import MPM
 from .pitome import PiToMe
@@ -29,16 +31,20 @@ METHODS: dict[str, type[Method]] = {
     "mpm": MPM,
     "shrink": Shrink,
     "cubistmerge": CubistMerge,
+    "ats": ATS,
+    "evovit": EvoViT,
 }
 
 __all__ = [
     "ACT",
     "ALGM",
+    "ATS",
     "METHODS",
     "MPM",
     "AiluRus",
     "CubistMerge",
     "EViT",
+    "EvoViT",
     "Expedit",
     "PiToMe",
     "Pool",

@@ -50,7 +50,7 @@ class Attention(nn.Module):
         """``(b, n, c) -> (b, n, c)``, and the guide that ``context`` asks for."""
         q, k, v = self.qkv(y).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         out = context.kernel(q, k, v, context.bias).transpose(1, 2).flatten(2)
-        return self.proj(out), show(context.guide, q, k, context.prefix, context.lead)
+        return self.proj(out), show(context.guide, q, k, v, context.prefix, context.lead)
 
 
 class Mlp(nn.Module):

@@ -134,3 +134,28 @@ def cubistmerge(x, grid, cells):
     small = torch.stack([column for column, _ in columns], 1).flatten(0, 1)
     index = [columns[c][1][y] * cells[1] + c for y, (_, places) in enumerate(rows) for c in places]
     return small, torch.tensor(index), None
+
+
+def ats(x, score, keep_rate):
+    """(n, c) tokens and their significance: those drawn at evenly spaced points, filled up, and the nearest kept."""
+    n = len(x)
+    keep = math.ceil(keep_rate * n)
+    kept = []
+    for k in range(keep):
+        point, passed = (k + 0.5) / keep * float(score.double().sum()), 0.0
+        token = next(i for i in range(n) if point <= (passed := passed + float(score[i])))
+        if token not in kept:
+            kept.append(token)
+    others = sorted((i for i in range(n) if i not in kept), key=lambda i: -score[i].item())
+    kept = sorted([*kept, *others[: keep - len(kept)]])
+    nearest = [min(kept, key=lambda j: float((x[i] - x[j]).double().square().sum())) for i in range(n)]
+    return kept, nearest
+
+
+def evovit(x, score, keep_rate):
+    """(n, c) tokens and their class attention: slow tokens, and the weighted mean of the others."""
+    order = sorted(range(len(x)), key=lambda i: -score[i].item())
+    keep = math.ceil(keep_rate * len(x))
+    slow, fast = order[:keep], order[keep:]
+    package = sum(x[i] * score[i] for i in fast) / sum(score[i] for i in fast)
+    return slow, fast, package
