@@ -170,7 +170,6 @@ FEW_FAMILIES = ("dinov2", "dinov3", "eomt", "beit", "sam")
 """Plain, with rotary positions, with queries that join, and two that need the lattice: enough for other methods."""
 
 KEEP_THE_LATTICE = ("expedit", "pool", "cubistmerge")
-READ_CLASS_ATTENTION = ("evit",)
 ONE_SIZE = ("eomt", "eomt-dinov3", "videomt", "vitpose")
 READ_CLASS_ATTENTION = ("evit", "ats", "evovit")
 
