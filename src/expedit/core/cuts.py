@@ -10,7 +10,6 @@ from torch import Tensor
 
 from .tokens import Grid, TokenMap
 
-Guide = Literal["tokens", "keys", "cls_attention"]
 Restore = Literal["logits", "features", "delta"]
 Guide = Literal["tokens", "keys", "cls_attention", "significance"]
 
