@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint types unit timm clean
+.PHONY: demo test lint types unit timm docs release clean
 
 demo: $(VENV)/.demo  ## compare all methods on the toy data set and write expedit-report/report.html
 	$(BIN)/expedit compare
@@ -25,6 +25,9 @@ timm: $(STAMP)  ## the laws over timm's networks; timm and torchvision lie apart
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/timm timm==1.0.31 torchvision==0.28.0
 	PYTHONPATH=$(VENV)/timm $(BIN)/pytest tests/laws/test_timm.py
 
+docs: $(VENV)/.docs  ## the documentation site in build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 clean:
 	rm -rf $(VENV) expedit-report
 
@@ -35,4 +38,8 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 
 $(STAMP): $(VENV)/.demo
 	$(PIP) -e '.[dev]'
+	touch $@
+
+$(VENV)/.docs: $(STAMP)
+	$(PIP) -e '.[docs]'
 	touch $@
