@@ -16,9 +16,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import expedit
+from data_files import write
 from expedit.checkpoints import mask2former
 from expedit.cli import main
 from expedit.data import ade20k_panoptic, coco, open_dataset
+from expedit.data.writing import partial_of
 from expedit.evaluation.evaluate import Run, evaluate
 from expedit.evaluation.judges import JUDGES
 from expedit.evaluation.resume import Journal
@@ -152,7 +154,10 @@ class Knowing(torch.nn.Module):
 
 def test_good_answers_have_good_scores_and_the_oracles_agree(coco_panoptic, shared, tmp_path):
     data = open_dataset(coco_panoptic, "val", "panoptic")
+    left = partial_of(tmp_path / "panoptic" / "a.png")  # by a process that was killed while it wrote
+    write(left.parent, {left.name: b""})
     result = judged(Knowing(data, "panoptic"), data, submission=tmp_path)
+    assert not left.exists()
     expected = panoptic_oracle(
         coco_panoptic / "annotations/panoptic_val2017.json", result.submission, coco_panoptic / "panoptic_val2017"
     )

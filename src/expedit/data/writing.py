@@ -97,6 +97,12 @@ def partial_of(path: Path, ending: str = "") -> Path:
     return path.with_name(f".expedit-{uuid4().hex}.partial{ending}")
 
 
+def remove_partials(folder: Path) -> None:
+    """Remove what calls that were killed left directly in ``folder``; nobody may be writing there."""
+    for partial in folder.glob(".expedit-*.partial*"):
+        partial.unlink(missing_ok=True)
+
+
 def _about(error: OSError, path: Path) -> OSError:
     """The error with the name that the user knows, unless it is about some other file."""
     named = error.filename

@@ -22,7 +22,7 @@ from ..data.submissions import (
     write_results,
     write_video_submission,
 )
-from ..data.writing import write_png
+from ..data.writing import remove_partials, write_png
 from ..data.youtubevis import VideoFiles
 from ..metrics.instance import AveragePrecision, instance_ap
 from ..metrics.panoptic import PanopticQuality
@@ -78,6 +78,7 @@ class PanopticJudge(Judge):
         folder = self.submission / "panoptic"
         if gone := [name for record in records if not (folder / (name := record["entry"]["file_name"])).is_file()]:
             raise ValueError(f"{folder}: {len(gone)} pictures of a run before are gone, such as {gone[0]}; start anew")
+        remove_partials(folder)  # all processes have written; a server unpacks whatever lies there
         return write_panoptic(folder.with_suffix(".json"), [record["entry"] for record in records], self.data.truth)
 
     def truth(self, sample: PanopticSample) -> Prediction:
