@@ -168,7 +168,7 @@ def test_lists_become_tuples():
         ("expedit(neighbourhood=4)", "odd"),
         ("expedit(alpha=-1)", "alpha"),
         ("expedit(alpha=True)", "alpha"),
-        ("expedit(grid=(3, 3), top_k=20)", "at most the 9 clusters"),
+        ("expedit(grid=(3, 3), top_k=0)", "top_k: expected an integer >= 1, got 0"),
         ("expedit(temperature=0)", "temperature"),
         ("expedit(grid=1.5)", "two integers .* or a share of each side in \\(0, 1\\], got 1.5"),
         ("pool(grid=0.0)", "or a share"),

@@ -15,9 +15,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from data_files import opened
 from expedit.checkpoints import safetensors_format
 from expedit.cli import main
 from expedit.cli.doctor import CORE
+from expedit.methods import METHODS
 from expedit.runtime import multiplies_in
 
 SPEC = "expedit(alpha=1, grid=(3, 4), top_k=5)"
@@ -48,10 +50,10 @@ def test_predict_writes_mask_overlay_labels_clusters_and_json(checkpoint, photo,
         "photo_overlay.png",
         "photo_tokens.png",
     ]
-    labels = np.array(Image.open(out / "photo_labels.png"))
+    labels = np.array(opened(out / "photo_labels.png"))
     assert labels.shape == (70, 100)
     for kind in ("mask", "overlay", "tokens"):
-        assert Image.open(out / f"photo_{kind}.png").size == (100, 70)
+        assert opened(out / f"photo_{kind}.png").size == (100, 70)
     summary = json.loads((out / "photo.json").read_text())
     assert (summary["height"], summary["width"], summary["method"]) == (70, 100, SPEC)
     assert sum(c["pixels"] for c in summary["classes"]) == labels.size
@@ -91,7 +93,7 @@ def test_odd_images_are_handled(checkpoint, tmp_path, name, image):
     image.save(tmp_path / name)
     assert main(["predict", str(checkpoint), str(tmp_path / name), "-m", SPEC, "-o", str(tmp_path / "out")]) == 0
     stem = name.split(".")[0]
-    assert Image.open(tmp_path / "out" / f"{stem}_labels.png").size == image.size
+    assert opened(tmp_path / "out" / f"{stem}_labels.png").size == image.size
 
 
 def test_a_folder_goes_on_past_a_broken_image(checkpoint, photo, tmp_path, capsys):
@@ -115,18 +117,18 @@ def test_paths_that_are_no_images(checkpoint, photo, tmp_path, capsys):
     refused(capsys, ["predict", checkpoint, text, "-o", tmp_path / "out"], "text.png", "expected an image")
     refused(capsys, ["predict", checkpoint, empty], "no pictures in this folder")
     twin = tmp_path / "photo.jpg"
-    Image.open(photo).save(twin)
+    opened(photo).save(twin)
     refused(capsys, ["predict", checkpoint, photo, twin], "overwrite one another")
 
 
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("nosuch(alpha=3)", ["unknown method", "expedit, evit, tome, act, pool"]),
+        ("nosuch(alpha=3)", ["unknown method", ", ".join(METHODS)]),
         ("expedit(alfa=3)", ["unknown setting 'alfa'", "alpha, grid, iterations"]),
         ("expedit(alpha=3, grid=(3, 4), top_k=5)", ["alpha", "0..2"]),
         ("expedit(alpha=1, grid=(9, 9))", ["grid (9, 9) is larger than the token map"]),
-        ("expedit(alpha=1, grid=(3, 4), top_k=13)", ["top_k", "12 clusters"]),
+        ("expedit(alpha=1, grid=(3, 4), top_k=0)", ["top_k", ">= 1"]),
     ],
 )
 def test_wrong_methods(checkpoint, photo, tmp_path, capsys, spec, words):

@@ -4,6 +4,7 @@ import torch
 import reference
 from expedit import Expedit, Pool
 from expedit.core import Grid
+from expedit.cost.published import Sizes
 from expedit.methods.expedit import Clusters
 from expedit.methods.pool import Averages
 
@@ -39,6 +40,16 @@ def test_official_weights_shrink_far_tokens():
     official = Clusters(Expedit(**settings, official_weights=True))(x, x, GRID)[1]
     assert torch.allclose(ours.weight.norm(dim=2), torch.ones(1, GRID.length))
     assert (official.weight.norm(dim=2) < 0.5).sum() > GRID.length // 2
+
+
+@pytest.mark.parametrize("grid", [(3, 3), 0.3])
+def test_where_there_are_fewer_clusters_than_top_k_all_are_read(grid):
+    x = torch.randn(1, GRID.length, 8)
+    few, every = (Clusters(Expedit(grid=grid, **settings))(x, x, GRID)[1] for settings in ({}, {"top_k": -1}))
+    assert few.length < Expedit().top_k
+    assert torch.equal(few.matrix(), every.matrix())
+    sizes = Sizes(GRID, width=8, depth=2, heads=1, hidden=16, classes=3, head_layers=1, patch=4)
+    assert sizes.read(108, 9, top_k=20) == sizes.read(108, 9, top_k=-1)
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ class Sizes:
 
     def read(self, n: int, clusters: int, top_k: int) -> int:
         """Reconstruction of ``n`` tokens from ``clusters`` ones."""
-        d, k = self.width, clusters if top_k < 0 else top_k
+        d, k = self.width, clusters if top_k < 0 else min(top_k, clusters)
         return n * d + clusters * d + n * clusters * (d + 1) + 3 * n * k + n * k * d
 
     def cluster(self, clusters: int, iterations: int, neighbourhood: int) -> int:

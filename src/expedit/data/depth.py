@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from .class_list import Color
-from .decode import decode_image, decode_indices, most_bytes
+from .decode import decode_indices, most_bytes
 from .listing import natural
-from .pairs import check_size, sample_names, split_name
+from .pairs import PictureFiles, check_size, sample_names, split_name
 from .samples import DepthSample
 from .storage import Tree
 
@@ -64,7 +64,7 @@ KITTI: dict[str, tuple[Naming, ...]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class DepthFiles:
+class DepthFiles(PictureFiles):
     """Images and their depths. ``data[i]`` reads and checks one; nothing is kept in memory."""
 
     tree: Tree
@@ -75,18 +75,6 @@ class DepthFiles:
     classes: tuple[str, ...] = ()
     palette: tuple[Color, ...] = ()
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What was left out."""
-        return self.tree.remarks
-
-    def photograph(self, index: int) -> str:
-        """Path of image ``index`` in the tree."""
-        return self.pairs[index][1]
-
     def __getitem__(self, index: int) -> DepthSample:
         """Decode picture ``index``.
 
@@ -94,8 +82,8 @@ class DepthFiles:
             IndexError: past the end.
             FileNotFoundError, ValueError: a file is missing, damaged, of another size than its partner, or no depth.
         """
-        name, path, depth = self.pairs[index]
-        image = decode_image(self.tree.read(path, most_bytes()), self.tree.where(path))
+        name, _, depth = self.pairs[index]
+        image = self.image(index)
         where = self.tree.where(depth)
         values = decode_indices(self.tree.read(depth, most_bytes()), where)
         check_size(where, values.shape, (image.shape[0], image.shape[1]))

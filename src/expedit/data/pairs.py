@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -63,14 +63,11 @@ class Pair(NamedTuple):
     label: Label | None
 
 
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """A semantic data set of files. ``data[i]`` reads, checks and maps one picture; nothing is kept in memory."""
+class PictureFiles:
+    """What data sets of images and their ground truths share. ``pairs``: name, image and ground truth by place."""
 
     tree: Tree
-    classes: tuple[str, ...]
-    palette: tuple[Color, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[tuple[str, str, Any], ...]
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -82,7 +79,22 @@ class Pairs:
 
     def photograph(self, index: int) -> str:
         """Path of image ``index`` in the tree."""
-        return self.pairs[index].image
+        return self.pairs[index][1]
+
+    def image(self, index: int) -> np.ndarray:
+        """Image ``index``, ``(H, W, 3)`` uint8; an error names the file."""
+        path = self.photograph(index)
+        return decode_image(self.tree.read(path, most_bytes()), self.tree.where(path))
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs(PictureFiles):
+    """A semantic data set of files. ``data[i]`` reads, checks and maps one picture; nothing is kept in memory."""
+
+    tree: Tree
+    classes: tuple[str, ...]
+    palette: tuple[Color, ...]
+    pairs: tuple[Pair, ...]
 
     def __getitem__(self, index: int) -> Sample:
         """Decode picture ``index``.
@@ -92,8 +104,8 @@ class Pairs:
             FileNotFoundError, ValueError: a file is missing, damaged, of another size than its partner, or holds label
                 values that the data set does not have; the message names the file.
         """
-        name, path, label = self.pairs[index]
-        image = decode_image(self.tree.read(path, most_bytes()), self.tree.where(path))
+        name, _, label = self.pairs[index]
+        image = self.image(index)
         height, width, _ = image.shape
         return Sample(name, image, None if label is None else label.read(self.tree, (height, width)))
 

@@ -34,7 +34,7 @@ class Expedit(Method):
         sharpness: what multiplies squared distances in units of their scale, the mean squared distance of the tokens
             of an image to the cell averages that clustering starts with. Small is soft.
         temperature: what multiplies squared distances as they are, in place of ``sharpness``; published: 0.02.
-        top_k: clusters that a token reads at the end; -1 reads all.
+        top_k: clusters that a token reads at the end; all where there are fewer, or for -1.
         restore_temperature: what multiplies squared distances in the reconstruction; ``None`` is as in the clustering.
         normalize: ``"l1"``: the weights of a token sum to 1; or ``"l2"`` as published.
         restore: ``"logits"`` as published (the head runs on the clusters), ``"features"`` (before the head), or
@@ -73,9 +73,8 @@ class Expedit(Method):
         for name in ("temperature", "restore_temperature"):
             if getattr(self, name) is not None:
                 number(name, getattr(self, name), 0, float("inf"))
-        clusters = self.grid[0] * self.grid[1] if isinstance(self.grid, tuple) else self.top_k
-        if self.top_k != -1 and integer("top_k", self.top_k, 1) > clusters:
-            raise ValueError(f"top_k: expected at most the {clusters} clusters of grid {self.grid}, got {self.top_k}")
+        if self.top_k != -1:
+            integer("top_k", self.top_k, 1)
         choice("normalize", self.normalize, ("l1", "l2"))
         choice("restore", self.restore, get_args(Restore))
         choice("size_bias", self.size_bias, (False, True))
