@@ -34,7 +34,8 @@ VOID = 11
 
 def pixels_of(path, size):
     """``(1, 3, h, w)`` normalised."""
-    picture = Image.open(path).convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC)
+    with Image.open(path) as photograph:
+        picture = photograph.convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC)
     values = torch.from_numpy(np.asarray(picture, np.float32) / 255)
     return ((values - MEAN) / STD).permute(2, 0, 1)[None]
 

@@ -27,6 +27,13 @@ def encoded(path, content):
     return buffer.getvalue()
 
 
+def opened(path):
+    """A picture file as it is, read and closed."""
+    with Image.open(path) as image:
+        image.load()
+    return image
+
+
 def write(root, files):
     """Write ``{path: content}`` below ``root``, a folder (made) or the name of a new .zip or .tar; returns ``root``."""
     contents = {path: encoded(path, content) for path, content in files.items()}

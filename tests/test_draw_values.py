@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from PIL import Image
 
 import expedit
+from data_files import opened
 from expedit import draw, draw_values
 
 NEAR, FAR = (158, 1, 66), (94, 79, 162)
@@ -75,7 +75,7 @@ def test_real_features_are_the_librarys(shared):
     theirs = hf.Dinov2Model.from_pretrained(folder, dtype=torch.float32).eval()
     processor = hf.BitImageProcessor.from_pretrained(folder)
     with torch.inference_mode():
-        tokens = theirs(**processor(Image.open(path), return_tensors="pt")).last_hidden_state[0, 1:]
+        tokens = theirs(**processor(opened(path), return_tensors="pt")).last_hidden_state[0, 1:]
     assert np.array_equal(found, tokens.reshape(16, 16, 384).numpy())
     picture = draw_values.components(found)
     body, wall = picture[8:14, 5:8].reshape(-1, 3), picture[0:2, 12:].reshape(-1, 3)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from data_files import opened
 from expedit.cli import main
 from expedit.cli.outputs import Outputs, check_folder
 from expedit.data.writing import write_json
@@ -44,7 +45,7 @@ def test_an_input_is_never_replaced(checkpoint, photo, tmp_path, capsys, link):
     mask = tmp_path / "photo_mask.png"
     link(photo, mask) if link else photo.rename(mask)
     if not link:
-        Image.open(mask).save(photo)
+        opened(mask).save(photo)
     before = content(tmp_path)
     words = [photo, mask, "-o", tmp_path, "--overwrite"]
     assert run("predict", checkpoint, *words) == 2

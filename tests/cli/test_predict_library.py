@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import expedit
+from data_files import opened
 from expedit.cli import main
 from families import write_folder
 
@@ -26,7 +27,7 @@ def test_depth_is_a_picture_and_the_values(tmp_path, photo):
     values = np.load(tmp_path / "out" / "photo_depth.npy")
     fast = expedit.accelerate(expedit.load(tmp_path / "model"), POOL[1])
     assert np.allclose(values, expedit.predict(fast, photo).depth, rtol=1e-5)
-    assert Image.open(tmp_path / "out" / "photo_depth.png").size == (90, 60)
+    assert opened(tmp_path / "out" / "photo_depth.png").size == (90, 60)
     told = json.loads((tmp_path / "out" / "photo.json").read_text())
     assert told["task"] == "depth"
     assert told["depth"]["largest"] == pytest.approx(float(values.max()))
@@ -41,7 +42,7 @@ def test_features_are_a_picture_and_with_a_flag_the_values(tmp_path, photo):
         "photo_features.png",
         "photo_tokens.png",
     ]
-    assert Image.open(tmp_path / "out" / "photo_tokens.png").size == (70, 70)  # the part that the processor cuts out
+    assert opened(tmp_path / "out" / "photo_tokens.png").size == (70, 70)  # the part that the processor cuts out
     assert main([*arguments, "--save-features", "--pixels", "112"]) == 0
     assert np.load(tmp_path / "out" / "photo_features.npy").shape == (8, 12, 32)
     assert main([*arguments, "--pixels", "1", "2", "3"]) == 2

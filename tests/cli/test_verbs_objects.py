@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import expedit
-from data_files import write
+from data_files import opened, write
 from expedit.checkpoints import mask2former
 from expedit.checkpoints.convert import convert
 from expedit.cli import main
@@ -122,11 +122,11 @@ def test_predictions_on_disk(tmp_path):
         argv = ["predict", saved(model, tmp_path), tmp_path / "photo.png", "-o", out, "-m", SPEC, "--tokens"]
         assert main([str(word) for word in (*argv, "--option", "official_shift_mask")]) == 0
         found[task] = json.loads((out / "photo.json").read_text())
-        assert Image.open(out / "photo_overlay.png").size == Image.open(out / "photo_tokens.png").size == (140, 90)
+        assert opened(out / "photo_overlay.png").size == opened(out / "photo_tokens.png").size == (140, 90)
         fast = expedit.accelerate(model, SPEC, official_shift_mask=True)
         assert isinstance(fast, Mask2Former)
         found[task, "memory"] = expedit.predict(fast, image)
-    ids = np.array(Image.open(tmp_path / "panoptic/photo_panoptic.png")).astype(int) @ [1, 256, 65536]
+    ids = np.array(opened(tmp_path / "panoptic/photo_panoptic.png")).astype(int) @ [1, 256, 65536]
     prediction, written = found["panoptic", "memory"], found["panoptic"]["segments"]
     assert np.array_equal(ids, prediction.labels)
     assert len(written) > 1

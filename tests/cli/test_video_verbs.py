@@ -6,8 +6,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from data_files import opened
 from expedit.checkpoints.safetensors_format import save
 from expedit.cli import main
 from expedit.data.layouts import guess
@@ -166,7 +166,7 @@ def test_comparison_of_a_video_recipe_with_pictures(dataset, tmp_path):
 def test_predict_on_the_command_line(dataset, tmp_path, capsys):
     save(small_model(names=CLASSES_2019), tmp_path / "m.safetensors")
     clips = sorted((dataset / "valid/JPEGImages").iterdir())[:2]
-    film = write_clip(tmp_path / "film.mp4", [np.array(Image.open(path)) for path in sorted(clips[0].iterdir())], 5)
+    film = write_clip(tmp_path / "film.mp4", [np.array(opened(path)) for path in sorted(clips[0].iterdir())], 5)
     out = tmp_path / "out"
     arguments = ["predict", str(tmp_path / "m.safetensors"), "-o", str(out), "--min-score", "0", "--frame-batch", "2"]
     method = ["-m", "expedit(alpha=3, grid=(4, 4), top_k=6)"]

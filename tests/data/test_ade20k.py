@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_files import picture, write
+from data_files import opened, picture, write
 from expedit.data import open_dataset
 from expedit.data.ade20k import open_ade20k
 
@@ -165,6 +165,6 @@ def test_real_labels(shared, tmp_path):
     label = folder / "derived_150" / "ADE_train_00016869.png"
     names = {"images/training/x.jpg": image, "annotations/training/x.png": label}
     sample = open_ade20k(write(tmp_path, {path: file.read_bytes() for path, file in names.items()}), "train")[0]
-    raw = np.asarray(Image.open(label)).astype(int)
+    raw = np.asarray(opened(label)).astype(int)
     assert np.array_equal(sample.label, np.where(raw == 0, 255, raw - 1))
     assert sample.image.shape[:2] == raw.shape

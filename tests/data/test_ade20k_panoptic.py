@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from data_files import opened
 from expedit.cli import main
 from expedit.data.ade20k_panoptic import THINGS, open_ade20k_instance, open_ade20k_panoptic
 from expedit.data.ade20k_prepare import prepare_instance, prepare_panoptic
@@ -191,7 +192,7 @@ def test_equals_the_derived_files_on_real_pictures(shared, tmp_path):
     oracle.createIndex()
     for image in stored["images"][:1]:
         name = image["file_name"].split("/")[-1].removesuffix(".jpg")
-        semantic = np.array(Image.open(derived / f"{name}.png"))
+        semantic = np.array(opened(derived / f"{name}.png"))
         categories, numbers = np.zeros_like(semantic), np.zeros_like(semantic)
         for number, item in enumerate(oracle.loadAnns(oracle.getAnnIds(image["id"])), start=1):
             mask = oracle.annToMask(item).astype(bool)

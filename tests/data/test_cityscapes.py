@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from PIL import Image
 
-from data_files import picture, write
+from data_files import opened, picture, write
 from expedit.data import open_dataset
 from expedit.data.cityscapes import open_cityscapes
 
@@ -91,7 +90,7 @@ def test_real_sample(shared, tmp_path):
     root = shared / "data" / "misc_semantic" / "cityscapes_frankfurt_256x128"
     prepared = open_cityscapes(root)[0]
     assert prepared.image.shape == (128, 256, 3)
-    assert np.array_equal(prepared.label, np.asarray(Image.open(root / TRAIN_IDS)))
+    assert np.array_equal(prepared.label, np.asarray(opened(root / TRAIN_IDS)))
     mapped = open_cityscapes(write(tmp_path, {path: (root / path).read_bytes() for path in (IMAGE, IDS)}))[0].label
     # The sample's two label pictures were made smaller one by one, so a few pixels at borders differ.
     assert (mapped == prepared.label).mean() > 0.997

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_files import LABEL, X, Y, picture, tree, write
+from data_files import LABEL, X, Y, opened, picture, tree, write
 from expedit.data import open_dataset
 from expedit.data.folder import open_folder
 
@@ -179,7 +179,7 @@ def test_camvid(shared):
         assert len(data) == count
         assert len({name for name, _, _ in data.pairs}) == count
     sample = data[7]
-    raw = np.asarray(Image.open(root / "valannot" / f"{sample.name}.png"))
+    raw = np.asarray(opened(root / "valannot" / f"{sample.name}.png"))
     assert sample.image.shape == (360, 480, 3)
     assert np.array_equal(sample.label, np.where(raw == 11, 255, raw))
     with pytest.raises(ValueError, match=r"expected label values 0\.\.10, 255, got 11"):

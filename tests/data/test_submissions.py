@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from hotcoco.panoptic import PanopticEval
-from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from data_files import opened
 from expedit.data.coco import open_coco_instance, open_coco_panoptic
 from expedit.data.png_ids import ids_to_png
 from expedit.data.rle import encode
@@ -73,7 +73,7 @@ def test_panoptic_files_score_as_the_predictions_in_memory(shared, tmp_path):
         )
     assert 0.1 < scores.all.pq < 0.99
     segment = json.loads(path.read_text())["annotations"][0]["segments_info"][0]
-    pixels = np.array(Image.open(path.with_suffix("") / "000000142238.png")).astype(int)
+    pixels = np.array(opened(path.with_suffix("") / "000000142238.png")).astype(int)
     inside = pixels @ [1, 256, 65536] == segment["id"]
     rows, columns = np.nonzero(inside)
     assert segment["area"] == len(rows)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from data_files import opened
 from expedit.data.writing import is_ours, is_stream, partial_of, whole, write_array, write_json, write_png, write_text
 
 
@@ -27,7 +27,7 @@ def test_every_kind_of_file_is_known_again(tmp_path):
     assert np.load(tmp_path / "array.npy", mmap_mode="r").sum() == 499500
     assert json.loads((tmp_path / "object.json").read_text())["a"] == [1] * 1000
     assert json.loads((tmp_path / "list.json").read_text()) == [{"image_id": 1}] * 1000
-    assert Image.open(tmp_path / "deep.png").mode.startswith("I;16")
+    assert opened(tmp_path / "deep.png").mode.startswith("I;16")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_what_others_write_is_not_ours(tmp_path, content):
 
 def test_a_picture_that_another_program_saved_again_is_not_ours(tmp_path):
     write_png(tmp_path / "a.png", np.zeros((9, 9), np.uint8))
-    Image.open(tmp_path / "a.png").save(tmp_path / "b.png")
+    opened(tmp_path / "a.png").save(tmp_path / "b.png")
     assert not is_ours(tmp_path / "b.png")
 
 

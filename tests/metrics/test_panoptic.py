@@ -5,6 +5,7 @@ import pytest
 from hotcoco.panoptic import PanopticEval
 from PIL import Image
 
+from data_files import opened
 from expedit.data.png_ids import ids_from_png, ids_to_png
 from expedit.data.samples import TrueSegment
 from expedit.metrics.panoptic import PanopticQuality
@@ -17,7 +18,7 @@ def described(infos, index):
 
 
 def read_ids(path):
-    return ids_from_png(np.array(Image.open(path)))
+    return ids_from_png(np.array(opened(path)))
 
 
 def test_equals_the_official_evaluator(shared):
