@@ -170,6 +170,20 @@ def test_labels_fit_a_photograph_as_it_is_turned(tmp_path):
     assert open_ade20k_panoptic(tmp_path)[0].image.shape == (12, 16, 3)
 
 
+def test_pictures_of_another_program_are_not_replaced(tmp_path):
+    """The official ones, without the JSON that came with them."""
+    picture(tmp_path, "ADE_val_00000001")
+    official = tmp_path / "ade20k_panoptic_val/ADE_val_00000001.png"
+    save(official, np.ones((12, 16, 3)))
+    before = official.read_bytes()
+    with pytest.raises(ValueError, match=r"ADE_val_00000001\.png: exists already, and expedit did not write it"):
+        prepare_panoptic(tmp_path, "val")
+    assert official.read_bytes() == before
+    official.unlink()
+    prepare_panoptic(tmp_path, "val").unlink()
+    prepare_panoptic(tmp_path, "val")  # ours are made again
+
+
 @pytest.mark.parametrize("prepare", [prepare_panoptic, prepare_instance])
 def test_photographs_that_are_none_are_named(tmp_path, prepare, monkeypatch):
     picture(tmp_path, "ADE_val_00000001")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +30,7 @@ from .pairs import check_size
 from .png_ids import ids_to_png
 from .rle import area, box_of, encode
 from .storage import Tree
-from .writing import whole, write_json, write_png
+from .writing import is_ours, whole, write_json, write_png
 
 Split = Literal["train", "val"]
 Progress = Callable[[int, int], None]
@@ -99,7 +99,8 @@ def prepare_panoptic(root: Path, split: Split, progress: Progress | None = None)
 
     Raises:
         FileNotFoundError: a folder or a label file is missing.
-        ValueError: a label file is damaged, of another size than its image, or holds an unknown category.
+        ValueError: a label file is damaged, of another size than its image, or holds an unknown category; or a PNG is
+            there that another program wrote.
     """
     source = Source(root, split)
     target = source.target / f"ade20k_panoptic_{split}.json"
@@ -111,6 +112,7 @@ def prepare_panoptic(root: Path, split: Split, progress: Progress | None = None)
         return {"size": ids.shape, "items": segments}
 
     if not target.is_file():
+        _check_ours(folder / f"{stem(image)}.png" for image in source.images)
         entries = _journalled(
             target, source.images, work, lambda image: (folder / f"{stem(image)}.png").is_file(), progress
         )
@@ -171,6 +173,15 @@ def instance_annotations(objects: Sequence[Layer]) -> list[Json]:
 def stem(path: str) -> str:
     """File name without folder and ending."""
     return posixpath.splitext(posixpath.basename(path))[0]
+
+
+def _check_ours(pictures: Iterable[Path]) -> None:
+    for path in pictures:
+        if path.is_file() and not is_ours(path):
+            raise ValueError(
+                f"{path}: exists already, and expedit did not write it; put the JSON that belongs to it beside "
+                f"{path.parent.name}, or rename that folder"
+            )
 
 
 def _journalled(
