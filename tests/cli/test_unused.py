@@ -49,6 +49,15 @@ USELESS = {
     ],
     "compare segmenter-ade20k": ["--classes classes.txt"],
     "compare segmenter-ade20k --speed-only": ["--data x", "--limit 1", "--examples 4", "--resume"],
+    "compare SEMANTIC PHOTO": [
+        "--data toy",
+        "--classes classes.txt",
+        "--weights x",
+        "--resume",
+        "--speed-only",
+        "--window-batch 2",
+    ],
+    "compare SEMANTIC PHOTO --macs-only": ["--rounds 3"],
     "doctor": ["--max-pixels 9"],
     "compare --macs-only": ["--rounds 15", "--limit 1", "--window-batch 1", "--speed-only", *MACHINE],
 }
@@ -72,7 +81,7 @@ ALWAYS = {
     "evaluate": {"method", "split", "limit", "workers", "json", "resume", "norm_eps", "pos_embed", "overwrite"}
     | {"device", "dtype", "threads"},
     "benchmark": {"method", "size", "frames", "macs_only", "json", "overwrite"},
-    "compare": {"weights", "method", "output", "macs_only", "overwrite"},
+    "compare": {"method", "output", "macs_only", "overwrite"},
     "convert": {"output", "force", "architecture", "part", "image_size", "norm_eps", "pos_embed"},
     "prepare": {"split", "max_pixels"},
     "list": set(),

@@ -22,7 +22,7 @@ from .options import (
     positive,
 )
 from .outputs import Outputs, add_overwrite
-from .unused import by_card, by_recipe, counting_only, refuse_unused, without_data
+from .unused import by_card, by_photographs, by_recipe, counting_only, refuse_unused, without_data
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -86,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     from .tables import show_comparison
 
     if args.images is not None:
+        refuse_unused(args, by_photographs(args))
         check_outputs(args)
         return compare_images.run(args)
     recipe, written = load_recipe(args.recipe), ["table.csv", "table.json"]

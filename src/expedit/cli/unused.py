@@ -69,6 +69,13 @@ def by_recipe(recipe: Recipe) -> Reasons:
     return reasons if recipe.data == "folder" else reasons | {"classes": known}
 
 
+def by_photographs(args: argparse.Namespace) -> Reasons:
+    """What a comparison on photographs without labels has no use for."""
+    names = ("data", "classes", "weights", "resume", "speed_only", "window_batch")
+    reasons = dict.fromkeys(names, "is for recipes, and this compares a model on photographs; leave it")
+    return reasons | ({"rounds": "--macs-only times nothing; leave one of them"} if args.macs_only else {})
+
+
 def without_data(args: argparse.Namespace) -> Reasons:
     """What a run that evaluates nothing has no use for."""
     if not (args.macs_only or args.speed_only):
