@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from expedit.core import LOGITS, Anatomy, Around, Grid, Plan, Span, Step, Stream, TokenMap, drive, without_guide
+from expedit.methods.algm import Matched
 from expedit.methods.pool import Averages
 from expedit.models import ViT
 
@@ -117,3 +118,16 @@ def test_companions_travel_with_the_tokens():
     small = seen[0].down(side)
     assert small.shape == (2, 12, 3)
     assert tapped[2].x.shape == x.shape
+
+
+def test_a_token_that_stands_for_several_counts_as_often_in_a_mean():
+    """Two merges one inside the other leave the means of the tokens that there were at first."""
+    still = Step(nn.Identity(), without_guide(torch.zeros_like))
+    x = torch.randn(2, 24, 5)
+    plan = Plan.of([Span(Matched(0.4, True), start, LOGITS, by_size=True) for start in (1, 3)], NET)
+    stream, _ = drive([still] * 4, Stream(x, 0, Grid(4, 6)), plan)
+    outer, inner = (opened.map.index[:, :, 0] for opened in stream.opened)
+    for image, owner in enumerate(inner.gather(1, outer)):
+        for group, token in enumerate(stream.x[image]):
+            assert torch.allclose(token, x[image, owner == group].mean(0), atol=1e-5)
+    assert stream.side["sizes"].tokens.sum(1).tolist() == [24, 24]

@@ -53,12 +53,16 @@ class Span:
 
     With ``delta`` the tokens at ``stop`` are those at ``start`` plus what the reduced ones changed by. It is only for
     stops on the residual stream: a norm or a head changes more than there is to add to.
+
+    With ``by_size`` the reduced tokens are means of their groups in which a token that stands for w tokens counts w
+    times; what the reducer returns is that where sizes are 1.
     """
 
     reducer: Reducer
     start: int
     stop: int
     delta: bool = False
+    by_size: bool = False
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,9 @@ def drive(
 
 def _reduce(span: Span, stream: Stream, guide: Tensor | None) -> Stream:
     tokens, token_map = span.reducer(stream.tokens, stream.tokens if guide is None else guide, stream.grid)
+    sizes = stream.side.get(SIZES)
+    if span.by_size and isinstance(sizes, Sizes):
+        tokens = sizes.mean(stream.tokens, token_map)
     return stream.reduced(tokens, token_map, span.stop, span.delta)
 
 

@@ -242,6 +242,11 @@ class Sizes(NamedTuple):
         """The mean size of those that read a reduced token."""
         return Sizes(token_map.down(self.tokens[:, :, None].float())[:, :, 0])
 
+    def mean(self, x: Tensor, token_map: TokenMap) -> Tensor:
+        """Mean of the tokens ``(b, n, c)`` that read each reduced one, each as often as its size: ``(b, m, c)``."""
+        weight = self.tokens[:, :, None].float()
+        return (token_map.total(x.float() * weight) / token_map.total(weight)).to(x.dtype)
+
     def times(self, inner: Companion | None) -> Sizes:
         """Sizes counted in tokens that have sizes themselves."""
         return Sizes(self.tokens * inner.tokens) if isinstance(inner, Sizes) else self

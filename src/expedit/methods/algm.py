@@ -2,7 +2,8 @@
 
 Norouzi et al., "ALGM: Adaptive Local-then-Global Token Merging for Efficient Semantic Segmentation with Plain Vision
 Transformers", CVPR 2024, sections 3.2 and 3.3. Published, thresholds decide how many tokens merge, the fewest of the
-batch; here budgets do, so that an image does not depend on its batch-mates. Means are over the tokens as they are.
+batch; here budgets do, so that an image does not depend on its batch-mates. Published, attention does not know sizes,
+which training makes up for; without training it has to.
 
 Cost for n tokens of width c: n² / 4 · c for the global matching; the windows cost no matrix product.
 """
@@ -30,7 +31,7 @@ class ALGM(Method):
         windows: share of the 2 x 2 windows that merge, those whose tokens are most alike.
         ratio: share of the tokens left that the global step merges; half of them is the most possible.
         layers: 0-based blocks of the two steps.
-        size_bias: add the logarithm of a token's size to the logits of its key.
+        size_bias: add the logarithm of a token's size to the logits of its key, and let it count by its size in means.
 
     Example:
         >>> import expedit
@@ -43,7 +44,7 @@ class ALGM(Method):
     windows: float = 0.5
     ratio: float = 0.2
     layers: tuple[int, int] = (1, 5)
-    size_bias: bool = False
+    size_bias: bool = True
 
     def __post_init__(self) -> None:
         number("windows", self.windows, 0, 1, open_low=False)
@@ -59,7 +60,7 @@ class ALGM(Method):
         local, later = (integer("layers", layer, 0, net.depth - 1) for layer in self.layers)
         return [
             Span(Windows(self.windows, self.size_bias), mlp(local), LOGITS),
-            Span(Matched(self.ratio, self.size_bias), mlp(later), LOGITS),
+            Span(Matched(self.ratio, self.size_bias), mlp(later), LOGITS, by_size=True),
         ]
 
 

@@ -29,7 +29,7 @@ class MPM(Method):
     Attributes:
         ratio: share of the tokens that each merge removes, at most a half.
         layers: 0-based blocks before which pairs merge.
-        size_bias: add the logarithm of a token's size to the logits of its key.
+        size_bias: add the logarithm of a token's size to the logits of its key; published, attention does not know it.
 
     Example:
         >>> import expedit
@@ -41,7 +41,7 @@ class MPM(Method):
 
     ratio: float = 0.3
     layers: tuple[int, ...] = (2, 5)
-    size_bias: bool = False
+    size_bias: bool = True
 
     def __post_init__(self) -> None:
         number("ratio", self.ratio, 0, 0.5, open_low=False)

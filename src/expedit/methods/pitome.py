@@ -1,7 +1,7 @@
 """PiToMe: merge the tokens that resemble many others, protect those that stand alone.
 
 Tran et al., "Accelerating Transformers with Spectrum-Preserving Token Merging", NeurIPS 2024, section 3 (energy score,
-ordered split). Here every merge is undone at the end, and means are over the merged tokens as they are.
+ordered split). Here every merge is undone at the end.
 
 Cost of one merge of n tokens: n² · d for the energies (d: width of a head) and r² · d for the matching.
 """
@@ -32,7 +32,8 @@ class PiToMe(Method):
         keep: share of the tokens that each merge leaves, at least a half of them. The main knob.
         alpha: blocks before the first that merges.
         margin: cosine above which two tokens of the first block count as alike; falls linearly to 0 over the blocks.
-        size_bias: add the logarithm of a token's size to the logits of its key (proportional attention).
+        size_bias: add the logarithm of a token's size to the logits of its key (proportional attention), and let it
+            count by its size in means.
 
     Example:
         >>> import expedit
@@ -57,7 +58,7 @@ class PiToMe(Method):
         """One span per block, nested."""
         integer("alpha", self.alpha, 0, net.depth - 1)
         margins = {block: self.margin * (1 - block / net.depth) for block in range(self.alpha, net.depth)}
-        return [Span(Energetic(self, margin), mlp(block), LOGITS) for block, margin in margins.items()]
+        return [Span(Energetic(self, margin), mlp(block), LOGITS, by_size=True) for block, margin in margins.items()]
 
 
 @dataclass(frozen=True)
