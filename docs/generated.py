@@ -37,14 +37,32 @@ COSTS = {
     ),
     "pool": ("α · B(n) + (L - α) · B(m), and nothing else", "the baseline that a method has to beat"),
     "shrink": ("the whole network on the tokens of a smaller image", "the baseline beside pooling"),
-    "pitome": ("(1 - keep) fewer tokens with every merge", "small objects that must not merge"),
+    "pitome": (
+        "(1 - keep) fewer tokens with every merge, and n² · c / heads for the energies of each",
+        "small objects that must not merge",
+    ),
     "tome2d": (
         "the products of a branch on (1 - ratio) · n tokens",
         "as ToMe, with destinations spread over the picture",
     ),
     "ailurus": ("α · B(n) + (L - α) · B(m), and n² · c once", "one early reduction that follows the picture"),
-    "algm": ("two reductions, early by windows, later anywhere", "segmentation with a plain transformer"),
-    "mpm": ("two early reductions", "merges without a choice of destinations"),
+    "algm": (
+        "two reductions, 3 tokens fewer for every window and then ratio of those left, and n² / 4 · c once",
+        "segmentation with a plain transformer",
+    ),
+    "mpm": ("ratio fewer tokens with every merge, and n² · c each", "merges without a choice of destinations"),
+    "cubistmerge": (
+        "α · B(n) + (L - α) · B(m), and nothing else",
+        "networks with windows or relative positions, which need a lattice: Swin, SAM, BEiT",
+    ),
+    "ats": (
+        "B over the tokens that are left: n, r·n, r²·n, r³·n, and (n - m) · m · c each",
+        "a class token that knows what matters; draws a sample of the others, too",
+    ),
+    "evovit": (
+        "B(n) until the first selection, then B on r·n tokens but for the attention of the blocks that select",
+        "a class token that knows what matters, and no token that is lost",
+    ),
 }
 """By method: the multiply-adds that are left, and when to use it. B(n) = 12·n·c² + 2·n²·c is a block on n tokens of
 width c, L the number of blocks, m what is left of n."""
