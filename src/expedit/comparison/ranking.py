@@ -12,8 +12,14 @@ CLOSE = 0.05
 
 
 def by_time(rows: Sequence[Row]) -> list[Row]:
-    """Fastest first, then what was not timed, by its multiply-adds."""
-    return sorted(rows, key=lambda row: (1, row.gmacs) if row.ms is None or math.isnan(row.ms) else (0, row.ms))
+    """Fastest first, by the speed-up of interleaved runs, then what was not timed, by its multiply-adds."""
+
+    def place(row: Row) -> tuple[int, float]:
+        if row.speedup is None or math.isnan(row.speedup):
+            return 1, row.gmacs
+        return 0, -row.speedup
+
+    return sorted(rows, key=place)
 
 
 def verdict(rows: Sequence[Row]) -> str | None:
