@@ -4,6 +4,8 @@
 
 ``comparison.png``: picture, dense, reduced, difference and clusters. ``clusters_METHOD.png``: the clusters of every
 method that has a single token map. ``toy.svg``: quality against measured time, out of the newest results/toy-*.csv.
+``frontier.svg``: quality against multiply-adds, DINOv2-small and a linear head on CamVid, out of
+results/frontier_dinov2_camvid-*.csv: settings up to 6 points below dense that no cheaper setting of their method beats.
 """
 
 import argparse
@@ -67,17 +69,34 @@ def clusters(model, image):
             yield name, Image.fromarray(picture)
 
 
-def toy_plot():
-    """SVG of mIoU against milliseconds."""
-    with max(ROOT.glob("results/toy-*.csv"), key=lambda path: path.name).open(newline="") as file:
-        rows = [
-            Row(line["spec"], float(line["tokens"]), float(line["gmacs"]), float(line["mac_ratio"]),
-                ms=float(line["ms"]), value=float(line["miou"]))
-            for line in csv.DictReader(file)
-        ]  # fmt: skip
+def rows_of(pattern, scale):
+    """Of the newest file of results; ``scale`` makes a share of its mIoU."""
+    path = max(ROOT.glob(f"results/{pattern}"), key=lambda path: path.name)
+    lines = (line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+    for line in csv.DictReader(lines):
+        ms = float(line["ms"]) if "ms" in line else None
+        yield Row(
+            line.get("spec") or line["method"], 0, float(line["gmacs"]), 1, ms=ms, value=scale * float(line["miou"])
+        )
+
+
+def plot(rows):
+    """SVG of mIoU against time where there is one, else against multiply-adds."""
     miou = Metric("miou", "mIoU", "mean intersection over union")
-    source = trade_offs(Comparison("toy", miou, None, tuple(rows), {}))[0]["src"]
+    source = trade_offs(Comparison("", miou, None, tuple(rows), {}))[0]["src"]
     return base64.b64decode(source.partition(",")[2])
+
+
+def frontier():
+    """Rows worth a place in the plot."""
+    dense, *rows = rows_of("frontier_dinov2_camvid-*.csv", 0.01)
+    name = {row: row.spec.partition("(")[0] + " +" * (" + " in row.spec) for row in rows}
+
+    def beaten(row):
+        rivals = (other for other in rows if other is not row and name[other] == name[row])
+        return any(other.gmacs <= 1.01 * row.gmacs and other.value >= row.value for other in rivals)
+
+    return [dense, *(row for row in rows if row.value > dense.value - 0.06 and not beaten(row))]
 
 
 def main():
@@ -89,7 +108,8 @@ def main():
     comparison(model, image).save(folder / "comparison.png", optimize=True)
     for name, picture in clusters(model, image):
         picture.quantize(256).save(folder / f"clusters_{name}.png", optimize=True)
-    (folder / "toy.svg").write_bytes(toy_plot())
+    (folder / "toy.svg").write_bytes(plot(rows_of("toy-*.csv", 1)))
+    (folder / "frontier.svg").write_bytes(plot(frontier()))
 
 
 if __name__ == "__main__":

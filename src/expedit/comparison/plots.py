@@ -98,8 +98,8 @@ def _draw_ladders(axes: Any, rows: Sequence[Row], quality: Axis, cost: Axis) -> 
 
 
 def _family(spec: str) -> str:
-    """The method's name: what stands before the settings."""
-    return spec.partition("(")[0]
+    """The method's name, or those of a chain: what stands before the settings."""
+    return " + ".join(part.partition("(")[0] for part in spec.split(" + "))
 
 
 def _families(rows: Sequence[Row]) -> list[str]:
