@@ -26,9 +26,29 @@ def test_hooks_run_the_pinned_linter():
 
 def test_the_workflow_tests_the_oldest_libraries_that_are_allowed():
     jobs = yaml.safe_load(text(".github/workflows/tests.yml"))["jobs"]
-    matrix = jobs["libraries"]["strategy"]["matrix"]["include"]
+    matrix = jobs["libraries"]["strategy"]["matrix"]
+    assert {f"Programming Language :: Python :: {python}" for python in matrix["python"]} == set(
+        re.findall(r"Programming Language :: Python :: 3\.\d+", text("pyproject.toml"))
+    )
     for library in ("torch", "transformers"):
         [oldest] = set(re.findall(rf'"{library}>=([\d.]+)', text("pyproject.toml")))
-        tested = {entry[library] for entry in matrix}
+        tested = {entry[library] for entry in matrix["libraries"]}
         assert any(version.startswith(f"=={oldest}") for version in tested)
         assert any(version.startswith(">=") for version in tested)
+
+
+def test_the_changelog_has_the_form_of_keep_a_changelog():
+    heads = re.findall(r"^## (.*)$", text("CHANGELOG.md"), re.MULTILINE)
+    assert heads[0] == "[Unreleased]"
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", head) for head in heads[1:])
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.*)$", text("CHANGELOG.md"), re.MULTILINE)) <= kinds
+
+
+def test_issue_forms_ask_for_what_is_needed():
+    forms = [yaml.safe_load(path.read_text()) for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("[a-z]*_*.yml")]
+    assert len(forms) == 2
+    for form in forms:
+        assert {"name", "description", "body"} <= form.keys()
+        assert all({"type", "attributes"} <= field.keys() for field in form["body"])
+        assert any(field.get("validations", {}).get("required") for field in form["body"])
