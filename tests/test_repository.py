@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 import expedit
+from expedit.cli import doctor
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -52,3 +54,17 @@ def test_issue_forms_ask_for_what_is_needed():
         assert {"name", "description", "body"} <= form.keys()
         assert all({"type", "attributes"} <= field.keys() for field in form["body"])
         assert any(field.get("validations", {}).get("required") for field in form["body"])
+
+
+def names_of(requirements):
+    return {re.match(r"[\w-]+", requirement)[0].lower() for requirement in requirements}
+
+
+def test_doctor_looks_for_everything_that_users_install():
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    project = tomllib.loads(text("pyproject.toml"))["project"]
+    assert names_of(project["dependencies"]) == {name.lower() for name in doctor.CORE}
+    extras = {name: names_of(wanted) for name, wanted in project["optional-dependencies"].items()}
+    assert extras.keys() - {"dev", "docs"} == doctor.EXTRAS.keys()
+    for name, (packages, _) in doctor.EXTRAS.items():
+        assert set(packages) == extras[name]

@@ -21,9 +21,11 @@ CORE = (
     "rich",
     "matplotlib",
     "jinja2",
+    "shtab",
 )
 EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
-    "hf": (("transformers", "scipy"), "Mask2Former, images and video"),
+    "hf": (("transformers", "scipy"), "networks of transformers, Mask2Former for images and video"),
+    "app": (("gradio",), "expedit explore, a page in the browser"),
 }
 
 
