@@ -83,50 +83,64 @@ class Anchors:
         n, m = grid.length, math.ceil(s.keep * grid.length)
         if m == n:
             return x, identity(x, grid)
-        distance, far = distances(x, grid, s.spatial, s.radius)
-        around = min(s.radius + 1, grid.h) * min(s.radius + 1, grid.w) - 1  # of a corner
-        score = peaks(distance + far, min(s.neighbours, around))
+        distance = distances(x, grid, s.spatial)
+        near, absent = around(grid, s.radius, x.device)
+        local = distance.gather(2, near.expand(x.shape[0], -1, -1)).masked_fill(absent, INFINITE)
+        corner = min(s.radius + 1, grid.h) * min(s.radius + 1, grid.w) - 1  # neighbours of a token there
+        score = peaks(local, near, min(s.neighbours, corner))
         is_anchor = torch.zeros_like(score, dtype=torch.bool).scatter(1, descending(score)[:, :m], True)
+        best, place = local.masked_fill(~is_anchor[:, near], INFINITE).min(2)
+        own = torch.arange(n, device=x.device)
+        nearest = near[own, place]
         # those without an anchor around take the nearest of all
-        near = distance + far.clamp(max=1e6)
-        nearest = near.masked_fill(~is_anchor[:, None, :], INFINITE).argmin(2)
-        root = torch.where(is_anchor, torch.arange(n, device=x.device), nearest)
+        lonely = distance.masked_fill(~is_anchor[:, None, :], INFINITE).argmin(2)
+        root = torch.where(is_anchor, own, torch.where(best.isinf(), lonely, nearest))
         token_map = grouped(root, m, s.size_bias)
         return token_map.down(x), token_map
 
 
-def distances(x: Tensor, grid: Grid, spatial: float, radius: int) -> tuple[Tensor, Tensor]:
-    """Squared distances ``(b, n, n)`` fp32 of tokens ``(b, n, c)``, and what is too far.
+def distances(x: Tensor, grid: Grid, spatial: float) -> Tensor:
+    """Squared distances of tokens ``(b, n, c) -> (b, n, n)`` fp32.
 
-    Returns:
-        Features in units of their variance plus ``spatial`` times places in tokens; and ``(n, n)``, 0 within
-        ``radius`` rows and columns, infinite elsewhere and for a token and itself.
+    Features in units of their variance plus ``spatial`` times places in tokens.
     """
     x = x.float()
     length = x.square().sum(2).mean(1)[:, None, None]
     x = x - x.mean(1, keepdim=True)
-    square = x.square().sum(2)
-    variance = torch.maximum(square.mean(1)[:, None, None], 1e-6 * length).clamp_min(1e-30)
-    feature = (square[:, :, None] - 2 * closeness(x, x)).clamp_min(0) / variance
-    place = torch.arange(grid.length, device=x.device)
-    apart = torch.stack((place // grid.w, place % grid.w))
-    apart = (apart[:, :, None] - apart[:, None, :]).abs()
-    outside = (apart.amax(0) > radius) | (apart.amax(0) == 0)
-    far = torch.zeros_like(outside, dtype=x.dtype).masked_fill(outside, INFINITE)
-    return feature + spatial * apart.square().sum(0), far
+    variance = torch.maximum(x.square().sum(2).mean(1)[:, None, None], 1e-6 * length).clamp_min(1e-30)
+    row, column = rows_and_columns(grid, x.device)
+    places = spatial**0.5 * torch.stack((row, column), 1).expand(x.shape[0], -1, -1)
+    y = torch.cat((x / variance.sqrt(), places), 2)
+    return torch.add(y.square().sum(2)[:, :, None], closeness(y, y), alpha=-2).clamp_min(0)
 
 
-def peaks(distance: Tensor, neighbours: int) -> Tensor:
-    """Density times the distance to the nearest denser token, in [0, 1]: ``(b, n, n) -> (b, n)``.
+def rows_and_columns(grid: Grid, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of every token, ``(n,)`` int64 each."""
+    place = torch.arange(grid.length, device=device)
+    return place // grid.w, place % grid.w
+
+
+def around(grid: Grid, radius: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Places within ``radius`` rows and columns of each token ``(n, k)`` int64, and which are not there or itself."""
+    row, column = rows_and_columns(grid, device)
+    reach = torch.arange(-radius, radius + 1, device=device)
+    down, right = reach.repeat_interleave(len(reach)), reach.repeat(len(reach))
+    y, x = row[:, None] + down, column[:, None] + right
+    absent = (y < 0) | (y >= grid.h) | (x < 0) | (x >= grid.w) | ((down == 0) & (right == 0))
+    return y.clamp(0, grid.h - 1) * grid.w + x.clamp(0, grid.w - 1), absent
+
+
+def peaks(local: Tensor, near: Tensor, neighbours: int) -> Tensor:
+    """Density times the distance to the nearest denser token, in [0, 1]: ``(b, n, k)``, ``(n, k) -> (b, n)``.
 
     The density is exp(-mean distance of the nearest tokens). A token without a denser one around is as far from it as
     the two farthest tokens of the image that are near one another. Of two equally dense ones the first is denser.
     """
-    density = (-distance.topk(neighbours, dim=2, largest=False).values.mean(2)).exp()
-    place = torch.arange(density.shape[1], device=density.device)
-    denser = density[:, None, :] > density[:, :, None]
-    denser = denser | ((density[:, None, :] == density[:, :, None]) & (place < place[:, None]))
-    gap = distance.masked_fill(~denser, INFINITE).amin(2)
-    farthest = distance.masked_fill(distance.isinf(), 0).amax((1, 2))[:, None]
+    density = (-local.topk(neighbours, dim=2, largest=False).values.mean(2)).exp()
+    theirs, own = density[:, near], density[:, :, None]
+    place = torch.arange(density.shape[1], device=density.device)[:, None]
+    denser = (theirs > own) | ((theirs == own) & (near < place))
+    gap = local.masked_fill(~denser, INFINITE).amin(2)
+    farthest = local.masked_fill(local.isinf(), 0).amax((1, 2))[:, None]
     score = density * torch.where(gap.isinf(), farthest, gap)
     return score / score.amax(1, keepdim=True).clamp_min(1e-30)
