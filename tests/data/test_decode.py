@@ -4,6 +4,7 @@ import io
 import warnings
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, TiffImagePlugin
 
@@ -17,6 +18,8 @@ GREY = np.array(
 )  # what 1, 2, 4, 8, 12, 16 bits and floats can all hold
 NUMBERS = np.array([[0, 1, 2, 3], [3, 2, 1, 0]])
 RGB = picture(2, 4)
+NEW = int(PIL.__version__.split(".")[0]) >= 13
+"""Pillow reads TIFF with a second channel of no meaning, and small ones in YCbCr; older ones end in a sentence."""
 DECODERS = [decode_image, decode_indices, decode_rgb, image_size]
 
 
@@ -42,7 +45,7 @@ GREY_FILES = {
     "TIFF of floats": tiff(UNIT, 32, kind=3),
     "TIFF of floats, big-endian": tiff(UNIT, 32, kind=3, big=True),
     "TIFF of floats, white is 0": tiff(1 - UNIT, 32, 0, kind=3),
-    "TIFF with a second channel that says nothing": tiff(np.dstack([GREY, 255 - GREY]), extra=[0]),
+    **({"TIFF with a second channel that says nothing": tiff(np.dstack([GREY, 255 - GREY]), extra=[0])} if NEW else {}),
     "PNG with a palette": png(NUMBERS, 2, 3, [*[0] * 3, *[85] * 3, *[170] * 3, *[255] * 3]),
     "PGM of 16 bits": b"P5 4 2 65535\n" + packed(share(GREY, 16), 16, big=True),
     "JPEG 2000 of 16 bits": saved(Image.fromarray(share(GREY, 16)), "JPEG2000"),
@@ -94,7 +97,10 @@ def test_colours_of_every_kind_of_file(name):
     assert np.abs(decode_image(content, name).astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("content", [saved(Image.new(mode, (4, 2)), "TIFF") for mode in ("LAB", "YCbCr", "CMYK", "PA")])
+OTHER_SPACES = ("LAB", "CMYK", "PA", *(["YCbCr"] if NEW else []))
+
+
+@pytest.mark.parametrize("content", [saved(Image.new(mode, (4, 2)), "TIFF") for mode in OTHER_SPACES])
 @pytest.mark.filterwarnings("ignore:.*marked as transparency")
 def test_other_colour_spaces_are_read(content):
     assert decode_image(content, "x").shape == (2, 4, 3)
