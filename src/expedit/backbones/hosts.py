@@ -69,6 +69,7 @@ class Host(WholeMaps):
             head_dim=width // heads,
             grid=_nominal(backbone),
             guides=frozenset(guides),
+            sized=not self.place.reason,
         )
 
     def install(self, model: nn.Module, path: str, plan: Plan, *, taps: Iterable[int] = ()) -> None:

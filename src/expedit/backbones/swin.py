@@ -29,6 +29,7 @@ class Swin:
             head_dim=config.embed_dim // config.num_heads[0],
             grid=Grid(config.window_size, config.window_size),
             guides=frozenset(("tokens",)),
+            sized=False,
         )
 
     def install(

@@ -106,6 +106,7 @@ class Anatomy:
         head_dim: width of one head.
         grid: token lattice of an image of the size the network was made for, where it has one.
         guides: what the attention steps can show a reducer.
+        sized: whether attention can weight tokens by their size.
     """
 
     depth: int
@@ -114,6 +115,7 @@ class Anatomy:
     head_dim: int
     grid: Grid | None = None
     guides: frozenset[Guide] = frozenset(("tokens", "keys", "cls_attention", "significance"))
+    sized: bool = True
 
 
 def to_the_end(reducer: Reducer, start: int, restore: Restore, net: Anatomy) -> Span:

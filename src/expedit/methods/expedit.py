@@ -39,7 +39,8 @@ class Expedit(Method):
         normalize: ``"l1"``: the weights of a token sum to 1; or ``"l2"`` as published.
         restore: ``"logits"`` as published (the head runs on the clusters), ``"features"`` (before the head), or
             ``"delta"`` (before the final norm: what the clusters changed by, on top of the tokens that there were).
-        size_bias: attention weights a cluster by the number of tokens that read it.
+        size_bias: attention weights a cluster by the number of tokens that read it. ``None``: where it can, unless a
+            ``temperature`` is given, as published.
         official_weights: reconstruct as the official code does: tokens far from every cluster shrink or vanish.
 
     Example:
@@ -60,7 +61,7 @@ class Expedit(Method):
     restore_temperature: float | None = None
     normalize: Normalize = "l1"
     restore: Restore = "logits"
-    size_bias: bool = False
+    size_bias: bool | None = None
     official_weights: bool = False
 
     def __post_init__(self) -> None:
@@ -77,13 +78,14 @@ class Expedit(Method):
             integer("top_k", self.top_k, 1)
         choice("normalize", self.normalize, ("l1", "l2"))
         choice("restore", self.restore, get_args(Restore))
-        choice("size_bias", self.size_bias, (False, True))
+        choice("size_bias", self.size_bias, (None, False, True))
         choice("official_weights", self.official_weights, (False, True))
 
     def cuts(self, net: Anatomy) -> Sequence[Cut]:
         """One span from before block α to the end."""
         integer("alpha", self.alpha, 0, net.depth - 1)
-        return [to_the_end(Clusters(self, net.grid), attn(self.alpha), self.restore, net)]
+        sized = net.sized and self.temperature is None if self.size_bias is None else self.size_bias
+        return [to_the_end(Clusters(self, net.grid, sized), attn(self.alpha), self.restore, net)]
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,14 @@ class Clusters:
     Attributes:
         settings: of the method.
         nominal: token lattice of the network's own image size; smaller images keep what they have.
+        sized: clusters have sizes.
     """
 
     guide: ClassVar[Guide] = "tokens"
 
     settings: Expedit
     nominal: Grid | None = None
+    sized: bool = False
 
     def __call__(self, x: Tensor, guide: Tensor, grid: Grid | None) -> tuple[Tensor, TokenMap]:
         """``(b, n, c)`` on ``grid`` to ``(b, h * w, c)``; ValueError where the clusters do not fit the lattice."""
@@ -117,6 +121,6 @@ class Clusters:
         top_k = min(s.top_k, cells.length)
         index, weight = reading_weights(x, centres, top_k, temperature, s.normalize, s.official_weights)
         token_map = TokenMap(index, weight, cells.length, cells)
-        if s.size_bias:
+        if self.sized:
             token_map = replace(token_map, sizes=token_map.mass().clamp_min(LEAST))
         return centres.to(x.dtype), token_map
