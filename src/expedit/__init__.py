@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .methods import ACT, ALGM, METHODS, AiluRus, EViT, Expedit, PiToMe, Pool, Regions, Shrink, ToMe, ToMe2D
     from .prediction import Prediction
     from .surgery import accelerate
+    from .tuning.search import tune
 
 __version__ = "0.1.0"
 
@@ -43,6 +44,7 @@ __all__ = [
     "accelerate",
     "load",
     "predict",
+    "tune",
 ]
 
 _HOME = {
@@ -51,6 +53,7 @@ _HOME = {
     "load": "checkpoints.zoo",
     "predict": "inference",
     "Prediction": "prediction",
+    "tune": "tuning.search",
 }
 
 _MODULES = ("core", "draw", "metrics", "models", "surgery", "video")

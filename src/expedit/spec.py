@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import ast
+import json
 from dataclasses import fields
 from difflib import get_close_matches
+from pathlib import Path
 
 from .core import Method
 from .methods import METHODS, Shrink
+
+LARGEST = 2**20
+"""Bytes of a file with a spec."""
 
 
 def parse(spec: str | Method) -> Method:
     """A method from its spec string, such as ``"expedit(alpha=10, grid=(28, 28))"``; a method passes through.
 
-    ``"shrink(scale=0.8) + regions(keep=0.7)"`` is a method on a smaller image. Arguments are Python literals and
+    ``"shrink(scale=0.8) + regions(keep=0.7)"`` is a method on a smaller image, ``"@tuned.json"`` the one that
+    ``expedit tune`` wrote there. Arguments are Python literals and
     nothing is evaluated. Names are not case-sensitive.
 
     Raises:
@@ -26,6 +32,8 @@ def parse(spec: str | Method) -> Method:
     """
     if isinstance(spec, Method):
         return spec
+    if spec.startswith("@"):
+        return parse(_tuned(Path(spec[1:])))
     try:
         node = ast.parse(spec.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -33,6 +41,22 @@ def parse(spec: str | Method) -> Method:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return _on_a_smaller_image(spec, _method(spec, node.left), _method(spec, node.right))
     return _method(spec, node)
+
+
+def _tuned(path: Path) -> str:
+    """The spec in a file of ``expedit tune``; ValueError or OSError with its name where there is none."""
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path}: expected a file of expedit tune, got one of more than {LARGEST} bytes")
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        content = None
+    spec = content.get("method") if isinstance(content, dict) else None
+    if not isinstance(spec, str) or spec.startswith("@"):
+        raise ValueError(f"{path}: expected a file of expedit tune, a JSON object with a method")
+    if spec == "dense":
+        raise ValueError(f"{path}: no setting was good enough when it was tuned; run the model without a method")
+    return spec
 
 
 def _on_a_smaller_image(spec: str, shrink: Method, method: Method) -> Method:

@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "evaluate": "mIoU and speed of a model on a data set, on one process or many",
     "convert": "turn an official checkpoint into one safetensors file",
     "benchmark": "count MACs and time a model against its accelerated self",
+    "tune": "find method and settings for photographs, within a budget or with a promise",
     "prepare": "make the annotation files that a data set's panoptic and instance tasks need",
     "list": "models, methods and their settings, data sets, recipes",
     "doctor": "check the installation: versions, devices, what is missing for what",
