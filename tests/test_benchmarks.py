@@ -8,6 +8,9 @@ import numpy
 import pytest
 import torch
 
+from expedit import Pool
+from expedit.spec import parse
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -52,3 +55,21 @@ def test_intervals_of_differences_are_paired_and_drawn_in_blocks():
     low, high = frontier.interval(counts, dense, 6)
     assert low == pytest.approx(want)
     assert high == pytest.approx(0)
+
+
+def test_settings_of_the_table_are_specs_that_the_library_reads():
+    settings = script("frontier_settings")
+    assert settings.SETTINGS.keys() == settings.BUDGETS.keys()
+    for name, rows in settings.SETTINGS.items():
+        assert set(rows) <= set(settings.RATIOS)
+        assert {0.85, 0.67} <= set(rows)
+        for spec in rows.values():
+            assert repr(parse(spec)) == spec
+            assert spec.startswith(f"{name}(")
+
+
+def test_a_budget_is_solved_to_three_digits():
+    settings = script("frontier_settings")
+    method, share = settings.solve(lambda keep: Pool(grid=keep), 0.0, 1.0, 0.345, lambda method: method.grid)
+    assert share == pytest.approx(0.345, abs=1e-3)
+    assert method == Pool(grid=share)
