@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from .core import Method
-from .methods import METHODS, Shrink
+from .methods import METHODS, PRESETS, Preset, Shrink
 
 LARGEST = 2**20
 """Bytes of a file with a spec."""
@@ -19,8 +19,8 @@ def parse(spec: str | Method) -> Method:
     """A method from its spec string, such as ``"expedit(alpha=10, grid=(28, 28))"``; a method passes through.
 
     ``"shrink(scale=0.8) + regions(keep=0.7)"`` is a method on a smaller image, ``"@tuned.json"`` the one that
-    ``expedit tune`` wrote there. Arguments are Python literals and
-    nothing is evaluated. Names are not case-sensitive.
+    ``expedit tune`` wrote there, and ``"mild"``, ``"medium"`` and ``"strong"`` are ``PRESETS``. Arguments are Python
+    literals and nothing is evaluated. Names are not case-sensitive.
 
     Raises:
         ValueError: unknown method, unknown or repeated setting, not a literal, value out of range; the message names
@@ -73,8 +73,10 @@ def _on_a_smaller_image(spec: str, shrink: Method, method: Method) -> Method:
 def _method(spec: str, node: ast.expr | None) -> Method:
     """The method that ``node`` of ``spec`` calls by name."""
     name, call = _split(spec, node)
+    if name in PRESETS and not (call.args or call.keywords):
+        return Preset(name)
     if name not in METHODS:
-        close = get_close_matches(name, METHODS, n=1)
+        close = get_close_matches(name, (*METHODS, *PRESETS), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"unknown method {name!r}: expected one of {', '.join(METHODS)}{hint}")
     method = METHODS[name]

@@ -7,6 +7,7 @@ import pytest
 
 from expedit import METHODS
 from expedit.cli import VERBS, main
+from expedit.methods import PRESETS
 
 TRY = """
 COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 )); _shtab_expedit; printf '%s\\n' "${COMPREPLY[@]}"
@@ -51,7 +52,7 @@ def test_names_and_files_are_completed(completed, words, offered):
 
 def test_all_verbs_and_methods_are_offered(completed):
     assert set(VERBS) <= set(completed(""))
-    assert set(completed("predict", "MODEL", "-m", "")) == set(METHODS)
+    assert set(completed("predict", "MODEL", "-m", "")) == {*METHODS, *PRESETS}
 
 
 def test_a_script_for_zsh_is_printed(capsys):

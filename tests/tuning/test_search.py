@@ -44,7 +44,7 @@ def pictures(number):
     return list(coarse.repeat(8, 1).repeat(8, 2))
 
 
-@pytest.mark.parametrize("power", [1, 2, 0.5])
+@pytest.mark.parametrize("power", [1, 2, 3])
 @pytest.mark.parametrize("budget", [0.15, 0.5, 0.83])
 def test_a_family_uses_its_budget(power, budget):
     asked = []
@@ -58,8 +58,8 @@ def test_a_family_uses_its_budget(power, budget):
     if least > budget:
         assert found == ()
     else:
-        assert 0.97 * budget <= cost(found[0]) <= budget
-    assert len(asked) <= 10
+        assert 0.9 * budget <= cost(found[0]) <= budget
+    assert len(asked) <= 7
 
 
 def test_a_budget_of_all_leaves_all():
@@ -147,7 +147,7 @@ def test_models_and_pictures_that_cannot_be_tuned_are_refused(model):
         tune(expedit.accelerate(model, "pool(alpha=2)"), pictures(1), macs=0.5)
 
 
-def test_the_command_writes_a_file_that_every_spec_can_name(tmp_path, capsys):
+def test_the_command_writes_a_file_that_every_spec_can_name(counted, tmp_path, capsys):
     from PIL import Image
 
     for number, picture in enumerate(pictures(2)):

@@ -70,6 +70,7 @@ class Host(WholeMaps):
             grid=_nominal(backbone),
             guides=frozenset(guides),
             sized=not self.place.reason,
+            resizes=self._resizes(backbone),
         )
 
     def install(self, model: nn.Module, path: str, plan: Plan, *, taps: Iterable[int] = ()) -> None:
@@ -106,12 +107,16 @@ class Host(WholeMaps):
         """Let the embedding see a smaller image; ValueError where its positions do not follow."""
         if scale == 1:
             return
-        if not self.images or getattr(host, "dynamic_img_size", True) is False:
+        if not self._resizes(host):
             reason = self.place.reason or f"{type(host).__name__} takes images of one size"
             raise ValueError(f"{reason}, so that it cannot be given a smaller image; use a method without shrink")
         smaller = SmallerImage(scale, self._patch(host), notes)
         for path in self.images:
             smaller.put(part(host, path))
+
+    def _resizes(self, host: Any) -> bool:
+        """Whether its positions follow images of another size."""
+        return bool(self.images) and getattr(host, "dynamic_img_size", True)
 
     def plan(self, backbone: Any) -> Plan:
         """The cuts at work in it."""

@@ -30,6 +30,7 @@ class Swin:
             grid=Grid(config.window_size, config.window_size),
             guides=frozenset(("tokens",)),
             sized=False,
+            resizes=False,
         )
 
     def install(

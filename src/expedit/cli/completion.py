@@ -58,7 +58,7 @@ def _completers() -> dict[str, dict[str, object]]:
     from .. import recipes
     from ..checkpoints.zoo import ARCHITECTURES, SHIPPED
     from ..data import LAYOUTS
-    from ..methods import METHODS
+    from ..methods import METHODS, PRESETS
 
     names: dict[str, list[str]] = {
         "model": [*SHIPPED, *ARCHITECTURES],
@@ -66,7 +66,10 @@ def _completers() -> dict[str, dict[str, object]]:
         "recipe": [*recipes.names(), *SHIPPED],
         "weights": [],
     }
-    return {"method": _completer("method", METHODS, files=False), **{n: _completer(n, v) for n, v in names.items()}}
+    return {
+        "method": _completer("method", (*METHODS, *PRESETS), files=False),
+        **{n: _completer(n, v) for n, v in names.items()},
+    }
 
 
 def _completer(kind: str, names: Iterable[str], files: bool = True) -> dict[str, object]:

@@ -107,6 +107,7 @@ class Anatomy:
         grid: token lattice of an image of the size the network was made for, where it has one.
         guides: what the attention steps can show a reducer.
         sized: whether attention can weight tokens by their size.
+        resizes: whether it takes images of any size.
     """
 
     depth: int
@@ -116,6 +117,7 @@ class Anatomy:
     grid: Grid | None = None
     guides: frozenset[Guide] = frozenset(("tokens", "keys", "cls_attention", "significance"))
     sized: bool = True
+    resizes: bool = True
 
 
 def to_the_end(reducer: Reducer, start: int, restore: Restore, net: Anatomy) -> Span:

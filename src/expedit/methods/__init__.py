@@ -12,6 +12,7 @@ from .expedit import Expedit
 from .mpm import MPM
 from .pitome import PiToMe
 from .pool import Pool
+from .presets import PRESETS, Preset
 from .regions import Regions
 from .shrink import Shrink, Shrunk
 from .tome import ToMe
@@ -41,6 +42,7 @@ __all__ = [
     "ATS",
     "METHODS",
     "MPM",
+    "PRESETS",
     "AiluRus",
     "CubistMerge",
     "EViT",
@@ -48,6 +50,7 @@ __all__ = [
     "Expedit",
     "PiToMe",
     "Pool",
+    "Preset",
     "Regions",
     "Shrink",
     "Shrunk",

@@ -15,7 +15,7 @@ LEAST = 0.1
 STEPS = 1000
 """Settings of a knob between nothing and all."""
 
-CLOSE, LOOKS = 0.99, 7
+CLOSE, LOOKS = 0.98, 5
 """Share of a budget that is used well enough, and most settings that are counted to come closer."""
 
 
@@ -36,24 +36,25 @@ class Family:
             budget: as a share of the dense network's cost.
             cost: of a method, growing with its share, in the same unit.
         """
-        low, high, ceiling = round(LEAST * STEPS), STEPS, 1.0
-        if budget >= ceiling:
+        if budget >= 1:
             return self.build(1.0)
-        best = self.build(LEAST)
-        used = cost(best[0])
-        if used > budget:
-            return ()
+        low, high = round(LEAST * STEPS), STEPS
+        best: tuple[Method, ...] = ()
+        used, ceiling = 0.0, 1.0
         for look in range(LOOKS):
             if high - low < 2 or used >= CLOSE * budget:
                 break
-            # nearly straight between the two, but in steps where a lattice has few rows: every second look halves
-            part = 0.5 if look % 2 else (budget - used) / (ceiling - used)
+            # nearly straight between the two, but in steps where a lattice has few rows: every third look halves
+            part = 0.5 if look % 3 == 2 else (budget - used) / (ceiling - used)
             middle = min(max(low + math.floor(part * (high - low)), low + 1), high - 1)
-            found = cost(self.build(middle / STEPS)[0])
+            methods = self.build(middle / STEPS)
+            found = cost(methods[0])
             if found <= budget:
-                low, best, used = middle, self.build(middle / STEPS), found
+                low, best, used = middle, methods, found
             else:
                 high, ceiling = middle, found
+        if not best and cost(self.build(LEAST)[0]) <= budget:
+            return self.build(LEAST)
         return best
 
 
