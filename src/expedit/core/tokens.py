@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from functools import reduce
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -67,11 +68,10 @@ class TokenMap:
             raise ValueError(f"TokenMap.up: expected {self.length} reduced tokens, got {y.shape[1]}")
         if self.weight is None:
             return gather_tokens(y, self.index[:, :, 0])
-        if DENSE * self.index.shape[2] >= self.length:
+        if DENSE * self.index.shape[2] >= self.length or exporting():
             return torch.bmm(self.matrix(y.dtype), y)
         weight = self.weight.flatten(0, 1).to(y.dtype)
-        read = F.embedding_bag(self._rows().flatten(0, 1), y.flatten(0, 1), per_sample_weights=weight, mode="sum")
-        by_sample: Tensor = read.unflatten(0, self.index.shape[:2])
+        by_sample: Tensor = bags(y.flatten(0, 1), self._rows().flatten(0, 1), weight).unflatten(0, self.index.shape[:2])
         return by_sample
 
     def down(self, x: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class TokenMap:
         With weights the mean is weighted by them. Use it for companions of the tokens: RoPE tables, positions, masks.
         """
         if self.weight is None:
-            return self._bags(x, "mean")
+            return self._groups(x, "mean")
         weight = self.matrix(torch.float32).transpose(1, 2)
         mass = weight.sum(2, keepdim=True)
         mean = torch.bmm(weight / torch.where(mass > 0, mass, 1.0), x.float())
@@ -88,7 +88,7 @@ class TokenMap:
 
     def total(self, x: Tensor) -> Tensor:
         """Sum over the tokens that read each reduced one, ``(b, n, c) -> (b, m, c)``, of a map without weights."""
-        return self._bags(x, "sum")
+        return self._groups(x, "sum")
 
     def mass(self) -> Tensor:
         """What all tokens together read of each reduced one ``(b, m)`` fp32: their number where each reads one."""
@@ -97,14 +97,17 @@ class TokenMap:
         each = TokenMap(self.index.reshape(b, n * k, 1), None, self.length)
         return each.total(weight.reshape(b, n * k, 1))[:, :, 0]
 
-    def _bags(self, x: Tensor, mode: str) -> Tensor:
+    def _groups(self, x: Tensor, mode: Literal["mean", "sum"]) -> Tensor:
         """Mean or sum of each group of rows, as bags of sorted rows: no atomics, so the same every time."""
-        b, n = x.shape[:2]
+        b, n, c = x.shape
+        if exporting():
+            total = x.new_zeros(b, self.length, c).scatter_add(1, self.index.expand(-1, -1, c), x)
+            return total if mode == "sum" else total / self.mass().clamp_min(1)[:, :, None].to(x.dtype)
         group, order = self.index[:, :, 0].sort(dim=1, stable=True)
         starts = torch.searchsorted(group, torch.arange(self.length, device=x.device).repeat(b, 1))
         first = n * torch.arange(b, device=x.device)[:, None]
-        bags = F.embedding_bag((order + first).flatten(), x.flatten(0, 1), (starts + first).flatten(), mode=mode)
-        by_sample: Tensor = bags.unflatten(0, (b, self.length))
+        read = F.embedding_bag((order + first).flatten(), x.flatten(0, 1), (starts + first).flatten(), mode=mode)
+        by_sample: Tensor = read.unflatten(0, (b, self.length))
         return by_sample
 
     def _rows(self) -> Tensor:
@@ -250,6 +253,19 @@ class Sizes(NamedTuple):
     def times(self, inner: Companion | None) -> Sizes:
         """Sizes counted in tokens that have sizes themselves."""
         return Sizes(self.tokens * inner.tokens) if isinstance(inner, Sizes) else self
+
+
+def exporting() -> bool:
+    """Whether a program for other runtimes is being written, which know neither bags nor sorts that keep the order."""
+    return torch.compiler.is_exporting()
+
+
+def bags(table: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
+    """Weighted sums of rows: ``(m, c)`` at ``rows`` ``(n, k)``, times ``weight`` ``(n, k)``, to ``(n, c)``."""
+    if exporting():
+        read = [table.index_select(0, rows[:, i]) * weight[:, i, None] for i in range(rows.shape[1])]
+        return reduce(torch.add, read)
+    return F.embedding_bag(rows, table, per_sample_weights=weight, mode="sum")
 
 
 def gather_tokens(x: Tensor, index: Tensor) -> Tensor:

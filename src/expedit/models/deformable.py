@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from ..core.tokens import bags
 
 REPLACED = "MultiscaleDeformableAttention"
 """How the names of the library's modules end that ``DeformableAttention`` can stand for."""
@@ -90,10 +91,10 @@ def sample(value: Tensor, places: Tensor, weights: Tensor, sizes: Sequence[tuple
                 shares.append(weights[:, :, :, level] * (down * across))
         first += h * w
     batch, head = (torch.arange(n, dtype=torch.int32, device=value.device) for n in (b, heads))
-    bags = torch.cat(rows, 3).add_(heads * s * batch[:, None, None, None] + head[:, None])
+    corner = torch.cat(rows, 3).add_(heads * s * batch[:, None, None, None] + head[:, None])
     weight = torch.cat(shares, 3).to(value.dtype)
-    read = F.embedding_bag(bags.flatten(0, 2), value.flatten(0, 2), per_sample_weights=weight.flatten(0, 2), mode="sum")
-    answers: Tensor = read.unflatten(0, bags.shape[:3]).flatten(2)
+    read = bags(value.flatten(0, 2), corner.flatten(0, 2), weight.flatten(0, 2))
+    answers: Tensor = read.unflatten(0, corner.shape[:3]).flatten(2)
     return answers
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.tokens import Grid, to_map, to_tokens
+from ..core.tokens import Grid, bags, to_map, to_tokens
 from .similarity import closeness, inner
 from .tiling import Tables, Tiling, gather_shared, tables
 
@@ -138,6 +138,5 @@ def _add_up(given: Tensor, at: Tables) -> Tensor:
     image = torch.arange(given.shape[0], device=given.device)[:, None, None]
     rows = (at.cell_rows + image * given[0, :, :, 0].numel()).flatten(0, 1)
     counts = at.cell_counts.expand(given.shape[0], -1, -1).flatten(0, 1)
-    total = F.embedding_bag(rows, given.flatten(0, 2), per_sample_weights=counts, mode="sum")
-    totals: Tensor = total.unflatten(0, (given.shape[0], -1))
+    totals: Tensor = bags(given.flatten(0, 2), rows, counts).unflatten(0, (given.shape[0], -1))
     return totals

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..core.tokens import TokenMap
+from ..core.tokens import TokenMap, exporting
 from .similarity import inner
 
 
@@ -71,5 +71,7 @@ def descending(score: Tensor) -> Tensor:
     if score.is_cuda:
         return score.sort(dim=1, descending=True, stable=True).indices
     n = score.shape[1]
+    if exporting() and torch.onnx.is_in_onnx_export():  # ONNX says that equal values keep their order, torch does not
+        return score.topk(n, dim=1).indices
     scaled = (score.float() * 2.0 ** (61 - n.bit_length())).long()
     return (scaled * n + torch.arange(n - 1, -1, -1, device=score.device)).sort(dim=1, descending=True).indices
