@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "expedit"
 FILES = sorted(SOURCE.rglob("*.py"))
 STDLIB = sys.stdlib_module_names
-HEAVY = {"cv2", "matplotlib", "transformers", "hotcoco", "jinja2", "scipy"}
+HEAVY = {"cv2", "matplotlib", "transformers", "hotcoco", "jinja2", "scipy", "onnxruntime", "openvino", "onnx"}
 THIRD_PARTY_BACKBONES = {"transformers", "timm"}
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from . import surgery as surgery
     from . import video as video
     from .checkpoints.zoo import load
+    from .exporting.program import export
     from .inference import predict
     from .methods import ACT, ALGM, METHODS, AiluRus, EViT, Expedit, PiToMe, Pool, Regions, Shrink, ToMe, ToMe2D
     from .prediction import Prediction
@@ -42,6 +43,7 @@ __all__ = [
     "ToMe",
     "ToMe2D",
     "accelerate",
+    "export",
     "load",
     "predict",
     "tune",
@@ -50,6 +52,7 @@ __all__ = [
 _HOME = {
     **dict.fromkeys(__all__, "methods"),
     "accelerate": "surgery",
+    "export": "exporting.program",
     "load": "checkpoints.zoo",
     "predict": "inference",
     "Prediction": "prediction",

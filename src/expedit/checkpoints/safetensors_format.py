@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from ..data.writing import whole
 from ..models.card import Card
 from ..models.mask2former import Mask2Former
+from ..models.programs import FORMAT
 from ..models.segmenter import Segmenter
 from ..models.video_mask2former import VideoMask2Former
 from .contents import Contents, opened
 from .reading import Loaded, Options
-
-FORMAT = "expedit-1"
 
 NETWORKS: Mapping[str, type[Segmenter | Mask2Former]] = {
     "Segmenter": Segmenter,
@@ -76,21 +75,21 @@ def is_ours(contents: Contents) -> bool:
 def read(path: Path) -> tuple[dict[str, Tensor], Metadata]:
     """Tensors (floats as fp32) of a safetensors file and its metadata; ValueError says what is wrong."""
     with opened(path) as contents:
-        return contents.read(contents.states[()]), metadata_of(contents)
+        return contents.read(contents.states[()]), metadata_of(contents.metadata)
 
 
-def metadata_of(contents: Contents) -> Metadata:
+def metadata_of(texts: Mapping[str, str]) -> Metadata:
     """What ``save`` wrote beside the tensors; ValueError if it does not fit this version."""
-    found = contents.metadata.get("format", "")
+    found = texts.get("format", "")
     if found.startswith("expedit") and found != FORMAT:
         raise ValueError(f"its metadata does not fit: expected the format {FORMAT!r}, got {found!r}")
     try:
-        settings = dict(json.loads(contents.metadata.get("settings", "{}")))
-        card = json.loads(contents.metadata.get("card", "null"))
+        settings = dict(json.loads(texts.get("settings", "{}")))
+        card = json.loads(texts.get("card", "null"))
         frozen = None if card is None else Card(**{name: _frozen(value) for name, value in card.items()})
     except (ValueError, TypeError, AttributeError, RecursionError) as error:  # not JSON, or not the JSON we write
         raise ValueError(f"its metadata does not fit this version of expedit: {error}") from None
-    return Metadata(contents.metadata.get("model"), settings, frozen)
+    return Metadata(texts.get("model"), settings, frozen)
 
 
 def _frozen(value: Any) -> Any:
@@ -103,7 +102,7 @@ def read_model(path: Path, contents: Contents, options: Options) -> Loaded:
     Raises:
         ValueError: metadata, tensors and options do not fit together.
     """
-    metadata = metadata_of(contents)
+    metadata = metadata_of(contents.metadata)
     network = NETWORKS.get(metadata.model or "Segmenter")
     if network is None:
         raise ValueError(f"expected a model out of {', '.join(NETWORKS)} in the metadata, got {metadata.model!r}")

@@ -14,7 +14,7 @@ from torch import nn
 from ..models.card import Task, generic_card
 from ..models.segmenter import Segmenter
 from ..models.vit import Interpolation
-from . import mask2former, safetensors_format, segmenter
+from . import exported, mask2former, safetensors_format, segmenter
 from .contents import Contents, opened
 from .foreign import NotCheckpoint
 from .hub import HUB_NAME, load_pretrained, read_config, sentence
@@ -59,10 +59,11 @@ def load(
     """A trained model in evaluation mode.
 
     Args:
-        source: a name out of ``SHIPPED``, or the path of a checkpoint, which is known by what is in it: a file of ours;
-            an official Segmenter folder; a file with the keys of the original Segmenter, of the Expedit repository, of
-            mmsegmentation's Segmenter or of an official Mask2Former; a folder that transformers wrote. What is no path
-            may be ``owner/name``, which transformers fetches from its hub.
+        source: a name out of ``SHIPPED``, or the path of a checkpoint, which is known by what is in it: a file of ours,
+            also one that ``expedit.export`` wrote for ONNX Runtime or OpenVINO; an official Segmenter folder; a file
+            with the keys of the original Segmenter, of the Expedit repository, of mmsegmentation's Segmenter or of an
+            official Mask2Former; a folder that transformers wrote. What is no path may be ``owner/name``, which
+            transformers fetches from its hub.
         norm_eps: epsilon of a Segmenter encoder's LayerNorms, instead of what the checkpoint says or stands for.
         pos_embed: how its positions are resized, "bicubic" or "bilinear", likewise.
         architecture: name of a Mask2Former's network; by default the published one with as many classes and queries.
@@ -96,6 +97,8 @@ def read(source: str | Path, options: Options) -> Loaded:
         return read_library(source, options)
     path = _path(source)
     try:
+        if program := exported.runtime_of(path):
+            return exported.read(path, program, options)
         weights = segmenter.weights_in(path) if path.is_dir() else path
         with opened(weights) as contents:
             if safetensors_format.is_ours(contents):

@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "predict": "segment images and videos; write masks, overlays, label files and tracks",
     "evaluate": "mIoU and speed of a model on a data set, on one process or many",
     "convert": "turn an official checkpoint into one safetensors file",
+    "export": "write a model as a program for ONNX Runtime, OpenVINO or torch, checked against the model",
     "benchmark": "count MACs and time a model against its accelerated self",
     "tune": "find method and settings for photographs, within a budget or with a promise",
     "prepare": "make the annotation files that a data set's panoptic and instance tasks need",

@@ -26,6 +26,7 @@ CORE = (
 EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "hf": (("transformers", "scipy"), "networks of transformers, Mask2Former for images and video"),
     "app": (("gradio",), "expedit explore, a page in the browser"),
+    "export": (("onnx", "onnxscript", "onnxruntime", "openvino"), "files for ONNX Runtime and OpenVINO"),
 }
 
 

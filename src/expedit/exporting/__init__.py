@@ -1,0 +1,1 @@
+"""Models as programs for other runtimes, with their card inside."""
