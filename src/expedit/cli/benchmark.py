@@ -47,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="count clips of N images (default: 1, for a video network as published)",
     )
     parser.add_argument("--batch", type=positive, nargs="+", default=[1], metavar="N", help="batch sizes (default: 1)")
+    parser.add_argument(
+        "--against",
+        metavar="LIST",
+        help="what one could take instead, in the same run: some of size=N, bf16, fp16, compile, onnx, openvino",
+    )
     parser.add_argument("--rounds", type=positive, default=7, metavar="N", help="timed rounds (default: 7)")
     parser.add_argument("--macs-only", action="store_true", help="count, do not time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
@@ -58,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Count, time, print, write."""
     from ..checkpoints.zoo import build
+    from ..cost.alternatives import parse_against
     from ..cost.benchmark import as_json, count
     from ..cost.macs import nominal_size
     from ..cost.speed import environment, threads
@@ -68,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     methods = [parse(spec) for spec in args.method]
     options = options_of(args)
     refuse_unused(args, without_method(args), counting_only(args))
+    against = parse_against(args.against) if args.against else ()
     check_device(args.device)
     if args.json:
         Outputs(args.overwrite, (Path(args.model),)).check_file(args.json)
@@ -82,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     with threads(args.threads):
         facts = {**environment(args.device, dtype_of(args)), "compiled": "yes" if args.compile else "no"}
         if not args.macs_only:
-            timed = _time(model, methods, counted, size, args)
+            timed = _time(model, methods, counted, size, against, args)
     _show(args.model, size, counted, timed, facts, frames)
     if args.json:
         content = as_json(args.model, size, counted, timed, facts, frames)
@@ -95,6 +102,7 @@ def _time(
     methods: Sequence[Method],
     counted: Sequence[Counted],
     size: tuple[int, int],
+    against: Sequence[str],
     args: argparse.Namespace,
 ) -> list[Timed]:
     """Interleaved timing at every batch size, with progress."""
@@ -107,7 +115,8 @@ def _time(
     timed: list[Timed] = []
     with Progress(console=console.notes(), transient=True) as progress:
         rounds = rounds_of(args.rounds, args.device, args.compile)
-        task = progress.add_task("timing, interleaved", total=len(args.batch) * rounds * len(counted))
+        contestants = len(counted) * (1 + len(against))
+        task = progress.add_task("timing, interleaved", total=len(args.batch) * rounds * contestants)
         for batch in args.batch:
             pixels = noise(size, like, batch)
             timed += measure(
@@ -119,6 +128,7 @@ def _time(
                 options=options_of(args),
                 progress=lambda: progress.advance(task),
                 compile=args.compile,
+                against=against,
             )
     return timed
 
@@ -154,13 +164,16 @@ def _show(
         "MAC ratio",
         "efficiency",
         "peak MB",
+        "agreement",
     )
     table = Table(*columns, title=title, title_justify="left")
     for t in timed:
         times = f"{t.ms:.1f} ({t.ms_low:.1f}-{t.ms_high:.1f})"
         speedup = f"{t.speedup:.2f} ({t.speedup_low:.2f}-{t.speedup_high:.2f})"
         ratios = (speedup, f"{t.mac_ratio:.2f}", f"{t.efficiency:.3f}")
-        table.add_row(t.spec, str(t.batch), times, *ratios, f"{t.peak_mb:.0f}")
+        peak = "-" if t.peak_mb is None else f"{t.peak_mb:.0f}"
+        same = "-" if t.agreement is None else f"{100 * t.agreement:.1f} %"
+        table.add_row(t.spec, str(t.batch), times, *ratios, peak, same)
     out.print(table)
     _show_parts(timed)
 
@@ -169,6 +182,7 @@ def _show_parts(timed: Sequence[Timed]) -> None:
     """Where the time goes."""
     from rich.table import Table
 
+    timed = [t for t in timed if t.parts_ms]
     shown = [part for part in timed[0].parts_ms if any(t.parts_ms[part] for t in timed)]
     table = Table("method", "batch", *shown, title="ms / image by part, eager", title_justify="left")
     for t in timed:

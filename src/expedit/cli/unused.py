@@ -17,7 +17,7 @@ Reasons = dict[str, str]
 CLIPS = ("frame_batch", "window", "overlap")
 """How a video model goes through a clip."""
 
-TIMING = ("batch", "rounds", "compile", "window_batch", "device", "dtype", "threads")
+TIMING = ("against", "batch", "rounds", "compile", "window_batch", "device", "dtype", "threads")
 """What only a run that is timed has a use for."""
 
 

@@ -6,6 +6,9 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -13,9 +16,10 @@ from torch import Tensor, nn
 
 from ..core import Method
 from ..surgery import accelerate, optimized, share
+from .alternatives import EXPORTED, agreement, alternatives
 from .breakdown import PARTS, parts
 from .macs import cost, measured_part
-from .speed import interleave, now, peak_tensors
+from .speed import Timing, interleave, now, peak_tensors
 
 PART_ROUNDS = 3
 """Runs in which the time of each part is taken."""
@@ -57,8 +61,9 @@ class Timed:
         speedup_low, speedup_high: quartiles of these ratios.
         mac_ratio: dense MACs over these MACs, true convention.
         efficiency: ``speedup / mac_ratio``: 1 means that every saved multiply-add was saved time.
-        peak_mb: megabytes of tensors that one run holds at its peak beyond weights and inputs.
-        parts_ms: median milliseconds per image of each part of an eager run (``breakdown.PARTS``).
+        peak_mb: megabytes of tensors that one run holds at its peak beyond weights and inputs; ``None`` for a file.
+        parts_ms: median milliseconds per image of each part of an eager run (``breakdown.PARTS``); else none.
+        agreement: share of pixels that get the class they get from the dense model, where the model returns such.
     """
 
     spec: str
@@ -71,8 +76,9 @@ class Timed:
     speedup_high: float
     mac_ratio: float
     efficiency: float
-    peak_mb: float
+    peak_mb: float | None
     parts_ms: dict[str, float]
+    agreement: float | None = None
 
 
 def count(
@@ -108,6 +114,7 @@ def measure(
     options: Mapping[str, Any] | None = None,
     progress: Callable[[], object] = lambda: None,
     compile: bool = False,
+    against: Sequence[str] = (),
 ) -> list[Timed]:
     """Time the measured part of the dense model and of every method on the same images, interleaved in this process.
 
@@ -117,39 +124,52 @@ def measure(
         pixels: ``(batch, 3, H, W)`` normalised; its device and dtype are those of the runs.
         rounds: timed rounds, after those that do not count.
         options: of ``accelerate``.
-        progress: called ``rounds_of`` times per model.
+        progress: called ``rounds_of`` times per model, and once per round for every alternative.
         compile: through ``torch.compile``, the dense model, too; RuntimeError where it gives up. Parts are those of
             eager runs.
+        against: what one could take instead, as ``parse_against`` returns it; more contestants of the same run.
     """
     device = str(pixels.device)
     dense = share(measured_part(model).to(pixels.device), pixels.dtype)
     models = {"dense": optimized(dense, compile=compile)}
     models |= {repr(method): accelerate(dense, method, compile=compile, **(options or {})) for method in methods}
-    runs = {name: _runner(network, pixels) for name, network in models.items()}
-    with room_to_compile() if compile else nullcontext():
-        timings = interleave(runs, rounds, warmup_of(device, compile), device, progress)
-        peaks = {name: peak_tensors(run, device) for name, run in runs.items()}
+    ratios = {c.spec: counted[0].true_gmacs / c.true_gmacs for c in counted}
+    runs: dict[str, Callable[[], Any]] = {name: partial(network, pixels) for name, network in models.items()}
+    with TemporaryDirectory() as folder:
+        by_method = dict(zip((None, *methods), ratios.values(), strict=True))
+        others = alternatives(against, dense, by_method, pixels, options or {}, Path(folder)) if against else []
+        ratios |= {other.spec: other.mac_ratio for other in others}
+        runs |= {other.spec: other.run for other in others}
+        compiled = compile or "compile" in against
+        with torch.inference_mode(), room_to_compile() if compiled else nullcontext():
+            timings = interleave(runs, rounds, warmup_of(device, compiled), device, progress)
+            peaks = {name: peak_tensors(run, device) for name, run in runs.items()}
+            truth = runs["dense"]()
+            agreements = {name: agreement(run(), truth) for name, run in runs.items()}
     spent = _part_seconds(models, pixels, progress)
     rows = []
-    for c in counted:
-        timing, ratio, per_image = timings[c.spec], counted[0].true_gmacs / c.true_gmacs, 1e3 / len(pixels)
-        speedups = timing.ratios_to(timings["dense"])
-        row = Timed(
-            spec=c.spec,
-            batch=len(pixels),
-            ms=timing.median * per_image,
-            ms_low=timing.spread[0] * per_image,
-            ms_high=timing.spread[1] * per_image,
-            speedup=speedups.median,
-            speedup_low=speedups.spread[0],
-            speedup_high=speedups.spread[1],
-            mac_ratio=ratio,
-            efficiency=speedups.median / ratio,
-            peak_mb=peaks[c.spec] / 2**20,
-            parts_ms={part: seconds * per_image for part, seconds in spent[c.spec].items()},
-        )
-        rows.append(row)
+    for spec, timing in timings.items():
+        peak = None if spec.rpartition(", ")[2] in EXPORTED else peaks[spec] / 2**20
+        shares = {part: seconds * 1e3 / len(pixels) for part, seconds in spent.get(spec, {}).items()}
+        row = _row(spec, len(pixels), timing, timings["dense"], ratios[spec])
+        rows.append(row(peak, shares, agreements[spec]))
     return rows
+
+
+def _row(spec: str, batch: int, timing: Timing, dense: Timing, ratio: float) -> Callable[..., Timed]:
+    """The figures of one contestant that follow from its time; what it takes then are the others."""
+    per_image, speedups = 1e3 / batch, timing.ratios_to(dense)
+    return partial(
+        Timed,
+        spec,
+        batch,
+        timing.median * per_image,
+        *(quartile * per_image for quartile in timing.spread),
+        speedups.median,
+        *speedups.spread,
+        ratio,
+        speedups.median / ratio,
+    )
 
 
 def _part_seconds(
@@ -181,14 +201,6 @@ def room_to_compile() -> Iterator[None]:
     torch.compiler.reset()
     with torch._dynamo.config.patch(recompile_limit=MOST_COMPILED, fail_on_recompile_limit_hit=True):
         yield
-
-
-def _runner(model: nn.Module, pixels: Tensor) -> Callable[[], object]:
-    def run() -> None:
-        with torch.inference_mode():
-            model(pixels)
-
-    return run
 
 
 def as_json(
