@@ -151,25 +151,35 @@ def measure(
     for spec, timing in timings.items():
         peak = None if spec.rpartition(", ")[2] in EXPORTED else peaks[spec] / 2**20
         shares = {part: seconds * 1e3 / len(pixels) for part, seconds in spent.get(spec, {}).items()}
-        row = _row(spec, len(pixels), timing, timings["dense"], ratios[spec])
-        rows.append(row(peak, shares, agreements[spec]))
+        times = _times(timing, timings["dense"], len(pixels))
+        efficiency = times["speedup"] / ratios[spec]
+        rows.append(
+            Timed(
+                spec,
+                len(pixels),
+                **times,
+                mac_ratio=ratios[spec],
+                efficiency=efficiency,
+                peak_mb=peak,
+                parts_ms=shares,
+                agreement=agreements[spec],
+            )
+        )
     return rows
 
 
-def _row(spec: str, batch: int, timing: Timing, dense: Timing, ratio: float) -> Callable[..., Timed]:
-    """The figures of one contestant that follow from its time; what it takes then are the others."""
-    per_image, speedups = 1e3 / batch, timing.ratios_to(dense)
-    return partial(
-        Timed,
-        spec,
-        batch,
-        timing.median * per_image,
-        *(quartile * per_image for quartile in timing.spread),
-        speedups.median,
-        *speedups.spread,
-        ratio,
-        speedups.median / ratio,
-    )
+def _times(timing: Timing, dense: Timing, batch: int) -> dict[str, float]:
+    """Milliseconds and speed-up of one contestant, with their quartiles, as fields of ``Timed``."""
+    speedups = timing.ratios_to(dense)
+    low, high = (quartile * 1e3 / batch for quartile in timing.spread)
+    return {
+        "ms": timing.median * 1e3 / batch,
+        "ms_low": low,
+        "ms_high": high,
+        "speedup": speedups.median,
+        "speedup_low": speedups.spread[0],
+        "speedup_high": speedups.spread[1],
+    }
 
 
 def _part_seconds(
