@@ -153,8 +153,15 @@ def _show(
         gmacs = (f"{row.true_gmacs:.2f}", "-" if published is None else f"{published:.2f}")
         table.add_row(row.spec + note, f"{row.tokens:.0f}", *gmacs)
     out.print(table)
-    if not timed:
-        return
+    if timed:
+        _show_times(timed, facts)
+        _show_parts(timed)
+
+
+def _show_times(timed: Sequence[Timed], facts: dict[str, str]) -> None:
+    """What was measured."""
+    from rich.table import Table
+
     title = ", ".join(f"{key} {value}" for key, value in facts.items())
     columns = (
         "method",
@@ -174,8 +181,7 @@ def _show(
         peak = "-" if t.peak_mb is None else f"{t.peak_mb:.0f}"
         same = "-" if t.agreement is None else f"{100 * t.agreement:.1f} %"
         table.add_row(t.spec, str(t.batch), times, *ratios, peak, same)
-    out.print(table)
-    _show_parts(timed)
+    console.output().print(table)
 
 
 def _show_parts(timed: Sequence[Timed]) -> None:

@@ -133,12 +133,10 @@ def measure(
     dense = share(measured_part(model).to(pixels.device), pixels.dtype)
     models = {"dense": optimized(dense, compile=compile)}
     models |= {repr(method): accelerate(dense, method, compile=compile, **(options or {})) for method in methods}
-    ratios = {c.spec: counted[0].true_gmacs / c.true_gmacs for c in counted}
     runs: dict[str, Callable[[], Any]] = {name: partial(network, pixels) for name, network in models.items()}
+    ratio_of = dict(zip((None, *methods), (counted[0].true_gmacs / c.true_gmacs for c in counted), strict=True))
     with TemporaryDirectory() as folder:
-        by_method = dict(zip((None, *methods), ratios.values(), strict=True))
-        others = alternatives(against, dense, by_method, pixels, options or {}, Path(folder)) if against else []
-        ratios |= {other.spec: other.mac_ratio for other in others}
+        others = alternatives(against, dense, ratio_of, pixels, options or {}, Path(folder)) if against else []
         runs |= {other.spec: other.run for other in others}
         compiled = compile or "compile" in against
         with torch.inference_mode(), room_to_compile() if compiled else nullcontext():
@@ -147,39 +145,32 @@ def measure(
             truth = runs["dense"]()
             agreements = {name: agreement(run(), truth) for name, run in runs.items()}
     spent = _part_seconds(models, pixels, progress)
+    ratios = [*zip((c.spec for c in counted), ratio_of.values(), strict=True)]
     rows = []
-    for spec, timing in timings.items():
+    for spec, ratio in (*ratios, *((other.spec, other.mac_ratio) for other in others)):
         peak = None if spec.rpartition(", ")[2] in EXPORTED else peaks[spec] / 2**20
         shares = {part: seconds * 1e3 / len(pixels) for part, seconds in spent.get(spec, {}).items()}
-        times = _times(timing, timings["dense"], len(pixels))
-        efficiency = times["speedup"] / ratios[spec]
-        rows.append(
-            Timed(
-                spec,
-                len(pixels),
-                **times,
-                mac_ratio=ratios[spec],
-                efficiency=efficiency,
-                peak_mb=peak,
-                parts_ms=shares,
-                agreement=agreements[spec],
-            )
-        )
+        beside = {"peak_mb": peak, "parts_ms": shares, "agreement": agreements[spec]}
+        rows.append(_row(spec, len(pixels), ratio, timings[spec], timings["dense"], **beside))
     return rows
 
 
-def _times(timing: Timing, dense: Timing, batch: int) -> dict[str, float]:
-    """Milliseconds and speed-up of one contestant, with their quartiles, as fields of ``Timed``."""
-    speedups = timing.ratios_to(dense)
-    low, high = (quartile * 1e3 / batch for quartile in timing.spread)
-    return {
-        "ms": timing.median * 1e3 / batch,
-        "ms_low": low,
-        "ms_high": high,
-        "speedup": speedups.median,
-        "speedup_low": speedups.spread[0],
-        "speedup_high": speedups.spread[1],
-    }
+def _row(spec: str, batch: int, ratio: float, timing: Timing, dense: Timing, **beside: Any) -> Timed:
+    """The figures of one contestant; ``beside`` are those that do not follow from its time."""
+    per_image, speedups = 1e3 / batch, timing.ratios_to(dense)
+    return Timed(
+        spec=spec,
+        batch=batch,
+        ms=timing.median * per_image,
+        ms_low=timing.spread[0] * per_image,
+        ms_high=timing.spread[1] * per_image,
+        speedup=speedups.median,
+        speedup_low=speedups.spread[0],
+        speedup_high=speedups.spread[1],
+        mac_ratio=ratio,
+        efficiency=speedups.median / ratio,
+        **beside,
+    )
 
 
 def _part_seconds(
