@@ -48,6 +48,10 @@ def test_shares_count_the_tokens_that_arrive():
     assert trace(accelerate(segmenter(), "shrink(scale=0.5) + regions(keep=0.5)"), image).tokens == [1 + 6] * 6
     clusters = token_clusters(accelerate(segmenter(), "shrink(scale=0.5) + regions(keep=0.5)"), image)
     assert clusters.shape == (3, 4)
+    assert token_clusters(accelerate(segmenter(), "shrink(scale=0.5)"), image).tolist() == [
+        [4 * row + column for column in range(4)] for row in range(3)
+    ]
+    assert token_clusters(segmenter(), image) is None
 
 
 def test_multiply_adds_are_those_of_the_smaller_image():

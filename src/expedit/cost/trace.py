@@ -134,11 +134,15 @@ def with_reducers(plan: Plan, wrap: Callable[[int, Reducer], Reducer]) -> Plan:
 
 def token_clusters(model: nn.Module, pixels: Tensor) -> np.ndarray | None:
     """Which reduced token each token of ``pixels`` ``(1, 3, H, W)`` reads most, ``(h, w)``; ``None`` if dense."""
-    owners = trace(model, pixels).owners()
+    seen = trace(model, pixels)
+    path, adapter = find_backbone(model)
+    backbone: Any = model.get_submodule(path)
+    owners = seen.owners()
+    if not owners and adapter.plan(backbone).scale != 1:  # the tokens of the smaller image, each its own
+        owners = [torch.arange(seen.tokens[0] - seen.prefix)[None]]
     if not owners:
         return None
-    path, adapter = find_backbone(model)
-    return adapter.owner(model.get_submodule(path), owners, Grid(*pixels.shape[2:])).cpu().numpy()
+    return adapter.owner(backbone, owners, Grid(*pixels.shape[2:])).cpu().numpy()
 
 
 def image_clusters(model: nn.Module, pixels: Tensor, multiple: int) -> np.ndarray | None:
