@@ -63,7 +63,7 @@ class Timed:
         efficiency: ``speedup / mac_ratio``: 1 means that every saved multiply-add was saved time.
         peak_mb: megabytes of tensors that one run holds at its peak beyond weights and inputs; ``None`` for a file.
         parts_ms: median milliseconds per image of each part of an eager run (``breakdown.PARTS``); else none.
-        agreement: share of pixels that get the class they get from the dense model, where the model returns such.
+        agreement: share of pixels, of what is timed, with the class that the dense model gives them; else ``None``.
     """
 
     spec: str
