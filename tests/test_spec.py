@@ -160,7 +160,7 @@ def test_lists_become_tuples():
         ("tome(ratio={[]})", "expected a literal"),
         ("evit(layers=([7],))", "layers: expected an integer"),
         ("evit(layers=7)", "layers: expected some blocks"),
-        ("(" * 9000 + ")" * 9000, "expected a name with settings"),
+        ("(" * 9000 + ")" * 9000, "expected a method of at most 1000 characters"),
         ("tome(ratio=1.5)", "expected a number"),
         ("tome(**{'ratio': 0.3})", "unknown setting"),
         ("expedit(grid=28)", "two integers"),

@@ -14,6 +14,9 @@ from .methods import METHODS, PRESETS, Preset, Shrink
 LARGEST = 2**20
 """Bytes of a file with a spec."""
 
+LONGEST = 1000
+"""Characters of a spec string; far more than any method has settings for."""
+
 
 def parse(spec: str | Method) -> Method:
     """A method from its spec string, such as ``"expedit(alpha=10, grid=(28, 28))"``; a method passes through.
@@ -32,10 +35,13 @@ def parse(spec: str | Method) -> Method:
     """
     if isinstance(spec, Method):
         return spec
+    if len(spec) > LONGEST:
+        raise ValueError(f"expected a method of at most {LONGEST} characters, got {len(spec)}: {spec[:40]!r}…")
     if spec.startswith("@"):
         return parse(_tuned(Path(spec[1:])))
+    spec = spec.strip()
     try:
-        node = ast.parse(spec.strip(), mode="eval").body
+        node = ast.parse(spec, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         node = None
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
@@ -92,10 +98,9 @@ def _method(spec: str, node: ast.expr | None) -> Method:
             raise ValueError(f"{spec!r}: expected every setting once, got {keyword.arg!r} twice")
         try:
             settings[keyword.arg] = ast.literal_eval(keyword.value)
-        except (ValueError, TypeError):  # such as a set of lists
-            raise ValueError(
-                f"{spec!r}: expected a literal for {keyword.arg!r}, got {ast.unparse(keyword.value)}"
-            ) from None
+        except (ValueError, TypeError, RecursionError, MemoryError):  # such as a set of lists, or a thousand signs
+            given = ast.get_source_segment(spec, keyword.value)
+            raise ValueError(f"{spec!r}: expected a literal for {keyword.arg!r}, got {given!r}") from None
     try:
         return method(**settings)
     except ValueError as error:
