@@ -9,11 +9,18 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..core import Anatomy, Grid, Plan, Reducer, scaled
+from ..core import Anatomy, Grid, Guide, Plan, Reducer, scaled
 
 
 class Adapter(Protocol):
     """How one family of backbones is cut. It knows no method; ``install`` alone takes options, by keyword."""
+
+    @property
+    def guides(self) -> frozenset[Guide]:
+        """What the attention of such backbones can show a reducer."""
+
+    def check(self, plan: Plan, lattice: Grid) -> None:
+        """ValueError where no such backbone can run ``plan`` on tokens of ``lattice``, with the reason."""
 
     def anatomy(self, backbone: Any) -> Anatomy:
         """What methods may know of ``backbone``."""

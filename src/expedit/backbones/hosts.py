@@ -56,11 +56,15 @@ class Host(WholeMaps):
     class_token: bool = True
     images: tuple[str, ...] = ()
 
+    @property
+    def guides(self) -> frozenset[Guide]:
+        """See ``Adapter``; what blocks on a lattice attend to is not read."""
+        if self.place.reason:
+            return frozenset(("tokens",))
+        return frozenset(("tokens", "keys", *(("cls_attention", "significance") if self.class_token else ())))
+
     def anatomy(self, backbone: Any) -> Anatomy:
         """See ``Adapter``."""
-        guides: set[Guide] = {"tokens"}
-        if not self.place.reason:
-            guides |= {"keys", "cls_attention", "significance"} if self.class_token else {"keys"}
         heads, width = _heads(backbone), _width(backbone)
         return Anatomy(
             depth=len(part(backbone, self.blocks)),
@@ -68,7 +72,7 @@ class Host(WholeMaps):
             heads=heads,
             head_dim=width // heads,
             grid=_nominal(backbone),
-            guides=frozenset(guides),
+            guides=self.guides,
             sized=not self.place.reason,
             resizes=self._resizes(backbone),
         )
@@ -143,18 +147,29 @@ class Host(WholeMaps):
         """(height, width) of a patch in pixels."""
         return Grid(*_pair(getattr(getattr(host, "config", None), "patch_size", None) or host.patch_embed.patch_size))
 
-    def _fitted(self, host: Any, plan: Plan, place: Plain) -> Plan:
-        """``plan`` as this host can run it; ValueError where it leaves the lattice that the host needs."""
-        if not place.reason:
-            return plan
+    def check(self, plan: Plan, lattice: Grid) -> None:
+        """See ``Adapter``."""
+        reason = self.place.reason
+        if plan.scale != 1 and not self.images:
+            raise ValueError(
+                f"{reason or 'such networks take images of one size'}, so that it cannot be given a smaller image; use "
+                "a method without shrink"
+            )
+        if not reason:
+            return
         if plan.around or plan.attend:
             raise ValueError(
-                f"{place.reason}: cuts around a single branch (dense ToMe) and attention kernels (ACT) do not follow; "
+                f"{reason}: cuts around a single branch (dense ToMe) and attention kernels (ACT) do not follow; "
                 "use a method that keeps tokens on a lattice, such as Expedit or Pool"
             )
         for span in plan.spans.values():
-            nominal = _nominal(host) or ANY
-            kept_lattice(span.reducer, Grid(max(nominal.h, ANY.h), max(nominal.w, ANY.w)), place.reason)
+            kept_lattice(span.reducer, lattice, reason)
+
+    def _fitted(self, host: Any, plan: Plan, place: Plain) -> Plan:
+        """``plan`` as this host can run it; ValueError where it cannot."""
+        nominal = _nominal(host) or ANY
+        lattice = Grid(max(nominal.h, ANY.h), max(nominal.w, ANY.w))
+        self.check(replace(plan, scale=1), lattice)  # whether its images may be smaller is asked of the host itself
         return _in_stages(host, plan, place) if self.place is StagedWindows else plan
 
 

@@ -11,13 +11,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..core import Anatomy, Grid, Plan, Span, attn
+from ..core import Anatomy, Grid, Guide, Plan, Span, attn
 from .base import kept_lattice
 from .swin_blocks import ReducedBlocks
+
+REASON = "Swin attends in windows of a lattice"
 
 
 class Swin:
     """The Swin of transformers, and MaskFormer's copy of it; reducers see a window as a whole image."""
+
+    guides: frozenset[Guide] = frozenset(("tokens",))
+
+    def check(self, plan: Plan, lattice: Grid) -> None:
+        """See ``Adapter``."""
+        kept_lattice(_only_span(plan).reducer, lattice, REASON)
 
     def anatomy(self, backbone: Any) -> Anatomy:
         """See ``Adapter``. Heads are those of the last stage; their width is the same in all."""
@@ -28,7 +36,7 @@ class Swin:
             heads=config.num_heads[-1],
             head_dim=config.embed_dim // config.num_heads[0],
             grid=Grid(config.window_size, config.window_size),
-            guides=frozenset(("tokens",)),
+            guides=self.guides,
             sized=False,
             resizes=False,
         )
@@ -46,13 +54,15 @@ class Swin:
 
         Args:
             model, path: see ``Adapter``.
-            plan: one span whose reducer keeps the lattice.
+            plan: one span whose reducer keeps the lattice; or no cuts, which change nothing.
             official_shift_mask: mask the shifted windows of the reduced blocks with half the *old* window, as the
                 official code does, and not with the half window by which they are shifted.
             official_padding: fill windows that reach beyond the map with zeros that take part as tokens, as the
                 official code does. Otherwise windows end where the map ends and are reduced as the smaller ones they
                 are; like any map, the reduced one is then padded after the norm of each block.
         """
+        if plan == Plan():
+            return
         swin: Any = model.get_submodule(path)
         span = _only_span(plan)
         number, first = _locate(swin.config.depths, span)
@@ -62,7 +72,7 @@ class Swin:
             first=first,
             span=span,
             window=window,
-            cells=kept_lattice(span.reducer, window, "Swin attends in windows of a lattice"),
+            cells=kept_lattice(span.reducer, window, REASON),
             official_shift_mask=official_shift_mask,
             official_padding=official_padding,
         )

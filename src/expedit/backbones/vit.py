@@ -13,6 +13,11 @@ from .base import WholeMaps
 class PlainViT(WholeMaps):
     """``expedit.models.ViT``."""
 
+    guides = Anatomy.guides
+
+    def check(self, plan: Plan, lattice: Grid) -> None:
+        """See ``Adapter``; every plan runs."""
+
     def anatomy(self, backbone: Any) -> Anatomy:
         """See ``Adapter``."""
         head_dim = backbone.width // backbone.heads

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from . import console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..backbones import Adapter
+    from ..core import Method
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         library.add_row(title, ", ".join(tasks))
     for name, why in ONLY_ACCELERATED.items():
         library.add_row(name, f"accelerate only: it {why}")
-    for table in (models, library, methods, data, tables):
+    for table in (models, library, _cuts(), methods, data, tables):
         console.output().print(table)
     return 0
 
@@ -67,7 +74,37 @@ def _presets() -> int:
     return 0
 
 
-def _settings(method: object) -> str:
+def _cuts() -> Table:
+    """Which methods, with their defaults, run on which backbones."""
+    from rich.table import Table
+
+    from ..backbones import ADAPTERS
+    from ..methods import METHODS
+
+    kinds: dict[Adapter, list[str]] = {}
+    for name, adapter in ADAPTERS.items():
+        kinds.setdefault(adapter, []).append(name.rpartition(".")[2])
+    table = Table("backbone, alone or inside a model", "methods", title="Backbones", title_justify="left")
+    for adapter, names in kinds.items():
+        fitting = [name for name, kind in METHODS.items() if _fits(kind(), adapter)]
+        table.add_row(", ".join(names), "all" if len(fitting) == len(METHODS) else ", ".join(fitting))
+    return table
+
+
+def _fits(method: Method, adapter: Adapter) -> bool:
+    """Whether a network of 24 blocks with this adapter can run it."""
+    from ..core import Anatomy, Grid, Plan
+
+    lattice = Grid(40, 40)
+    net = Anatomy(depth=24, prefix=1, heads=16, head_dim=64, grid=lattice, guides=adapter.guides)
+    try:
+        adapter.check(Plan.of(method.cuts(net), net), lattice)
+    except ValueError:
+        return False
+    return True
+
+
+def _settings(method: Method) -> str:
     from dataclasses import fields
 
     return ", ".join(f"{f.name}={getattr(method, f.name)!r}" for f in fields(method))  # type: ignore[arg-type]
