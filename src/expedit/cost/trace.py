@@ -98,10 +98,11 @@ def trace(model: nn.Module, pixels: Tensor) -> Trace:
     if plan != Plan():
         adapter.exchange(backbone, _watched(plan, seen))
 
-    def count(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.tokens.append(inputs[0].numel() // inputs[0].shape[-1] // pixels.shape[0])
+    def count(_: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        tokens = next(iter((*inputs, *named.values())))  # some libraries name the first input, too
+        seen.tokens.append(tokens.numel() // tokens.shape[-1] // pixels.shape[0])
 
-    hooks = [branch.register_forward_pre_hook(count) for branch in adapter.branches(backbone)]
+    hooks = [branch.register_forward_pre_hook(count, with_kwargs=True) for branch in adapter.branches(backbone)]
     with torch.inference_mode():
         twin(pixels)
     for hook in hooks:
