@@ -7,6 +7,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -153,15 +154,21 @@ def _path(source: str | Path) -> Path:
     return path
 
 
-def build(name: str, device: str = "cpu") -> nn.Module:
+def build(name: str, device: str = "cpu", **settings: Any) -> nn.Module:
     """The network called ``name`` in evaluation mode: trained where it ships or is a checkpoint, random otherwise.
 
     Args:
         name: an architecture, or what ``load`` takes.
         device: where an architecture's random weights lie; "meta" needs no memory, for counting.
+        **settings: keywords of ``load``.
+
+    Raises:
+        ValueError: settings for an architecture; and as ``load``.
     """
     if name not in ARCHITECTURES:
-        return load(name)
+        return load(name, **settings)
+    if given := [key for key, value in settings.items() if value is not None]:
+        raise ValueError(f"{given[0]}: {name} is an architecture of expedit, which has one form; leave it")
     with torch.device(device):
         return ARCHITECTURES[name]().eval().to(device)  # not every library heeds the default device
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from . import console
 from .options import (
     add_compile,
+    add_library,
     add_machine,
     add_methods,
     add_options,
     check_device,
     dtype_of,
+    library_of,
     options_of,
     positive,
 )
@@ -56,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--macs-only", action="store_true", help="count, do not time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     add_overwrite(parser)
+    add_library(parser)
     add_machine(parser)
     add_compile(parser)
 
@@ -79,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         Outputs(args.overwrite, (Path(args.model),)).check_file(args.json)
     light = args.macs_only and all(method.static for method in methods)
-    model = build(args.model, device="meta" if light else "cpu")
+    model = build(args.model, device="meta" if light else "cpu", **library_of(args))
     published_frames, *published_size = measured_at(args.model) or (1, *nominal_size(model))
     size = tuple(args.size or published_size)
     frames = published_frames if args.frames is None else args.frames

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .options import (
     add_clips,
     add_compile,
+    add_library,
     add_machine,
     add_numerics,
     add_options,
@@ -19,6 +20,7 @@ from .options import (
     add_window_batch,
     check_device,
     dtype_of,
+    library_of,
     options_of,
     positive,
 )
@@ -44,7 +46,7 @@ JUDGED = (
 
 KEPT = (
     *("norm_eps", "pos_embed", "dtype", "compile", "against", "data", "split", "scales", "flip", "window", "overlap"),
-    *("align", "crop", "depth_range"),
+    *("align", "crop", "depth_range", "revision", "task", "pixels"),
 )
 """Arguments that records depend on: a state of other settings must not be continued."""
 
@@ -87,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"keep the state in DIR (default: {STATE}) and go on from what is there, after a kill for example",
     )
     _add_protocol(parser)
+    add_library(parser)
     add_numerics(parser)
     add_machine(parser)
     add_compile(parser)
@@ -208,7 +211,7 @@ def load_models(args: argparse.Namespace, processes: Processes) -> dict[str, nn.
     from ..surgery import accelerate, optimized
 
     options = options_of(args)
-    dense = load(args.model, norm_eps=args.norm_eps, pos_embed=args.pos_embed)
+    dense = load(args.model, norm_eps=args.norm_eps, pos_embed=args.pos_embed, **library_of(args))
     card = card_of(dense)
     refuse_unused(args, by_card(card), by_task(card.task))
     dense = dense.to(device_of(args, processes), dtype_of(args))
