@@ -20,6 +20,7 @@ from .eomt import unmask
 from .forms import part, parts_of
 from .notes import NotedPatches, Notes, SmallerImage
 from .places import Biased, FixedLattice, Plain, RotaryWindows, SinesFirst, StagedWindows, Windowed
+from .sizes import heads_of, nominal_of, pair, width_of
 from .taps import taps_of
 
 ANY = Grid(64, 64)
@@ -65,13 +66,13 @@ class Host(WholeMaps):
 
     def anatomy(self, backbone: Any) -> Anatomy:
         """See ``Adapter``."""
-        heads, width = _heads(backbone), _width(backbone)
+        heads, width = heads_of(backbone), width_of(backbone)
         return Anatomy(
             depth=len(part(backbone, self.blocks)),
             prefix=self.prefix(backbone),
             heads=heads,
             head_dim=width // heads,
-            grid=_nominal(backbone),
+            grid=nominal_of(backbone),
             guides=self.guides,
             sized=not self.place.reason,
             resizes=self._resizes(backbone),
@@ -98,7 +99,7 @@ class Host(WholeMaps):
         seat = Seat(
             place=place,
             parts=tuple(parts_of(block) if place.drives(block) else None for block in children),
-            heads=_heads(host),
+            heads=heads_of(host),
             names=DrivenBlocks.parameters_of(children[0]),
             notes=notes,
             taps=frozenset((*read.blocks, *_checked(taps, len(children)))),
@@ -145,16 +146,13 @@ class Host(WholeMaps):
 
     def _patch(self, host: Any) -> Grid:
         """(height, width) of a patch in pixels."""
-        return Grid(*_pair(getattr(getattr(host, "config", None), "patch_size", None) or host.patch_embed.patch_size))
+        return Grid(*pair(getattr(getattr(host, "config", None), "patch_size", None) or host.patch_embed.patch_size))
 
     def check(self, plan: Plan, lattice: Grid) -> None:
         """See ``Adapter``."""
         reason = self.place.reason
         if plan.scale != 1 and not self.images:
-            raise ValueError(
-                f"{reason or 'such networks take images of one size'}, so that it cannot be given a smaller image; use "
-                "a method without shrink"
-            )
+            raise ValueError(reason or "such networks take images of one size")
         if not reason:
             return
         if plan.around or plan.attend:
@@ -167,7 +165,7 @@ class Host(WholeMaps):
 
     def _fitted(self, host: Any, plan: Plan, place: Plain) -> Plan:
         """``plan`` as this host can run it; ValueError where it cannot."""
-        nominal = _nominal(host) or ANY
+        nominal = nominal_of(host) or ANY
         lattice = Grid(max(nominal.h, ANY.h), max(nominal.w, ANY.w))
         self.check(replace(plan, scale=1), lattice)  # whether its images may be smaller is asked of the host itself
         return _in_stages(host, plan, place) if self.place is StagedWindows else plan
@@ -199,31 +197,6 @@ def _checked(taps: Iterable[int], depth: int) -> list[int]:
 def _put(host: nn.Module, path: str, module: nn.Module) -> None:
     parent, _, name = path.rpartition(".")
     setattr(part(host, parent) if parent else host, name, module)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
-
-
-def _nominal(host: Any) -> Grid | None:
-    """Token lattice of an image of the size that the host was made for, if it says so."""
-    config = getattr(host, "config", None)
-    size, patch = getattr(config, "image_size", None), getattr(config, "patch_size", None)
-    if size is None or patch is None:
-        return None
-    (h, w), (high, wide) = _pair(size), _pair(patch)
-    return Grid(h // high, w // wide)
-
-
-def _heads(host: Any) -> int:
-    config = getattr(host, "config", None)
-    heads: Any = getattr(config, "num_attention_heads", None) or getattr(host.blocks[0].attn, "num_heads", 1)
-    return int(heads)
-
-
-def _width(host: Any) -> int:
-    config = getattr(host, "config", None)
-    return int(getattr(config, "hidden_size", None) or host.embed_dim)
 
 
 CONVOLUTION = "embeddings.patch_embeddings.projection"
