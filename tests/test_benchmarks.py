@@ -8,7 +8,7 @@ import numpy
 import pytest
 import torch
 
-from expedit import Pool
+from expedit import METHODS
 from expedit.spec import parse
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -58,18 +58,11 @@ def test_intervals_of_differences_are_paired_and_drawn_in_blocks():
 
 
 def test_settings_of_the_table_are_specs_that_the_library_reads():
-    settings = script("frontier_settings")
-    assert settings.SETTINGS.keys() == settings.BUDGETS.keys()
-    for name, rows in settings.SETTINGS.items():
-        assert set(rows) <= set(settings.RATIOS)
-        assert {0.85, 0.67} <= set(rows)
-        for spec in rows.values():
-            assert repr(parse(spec)) == spec
-            assert spec.startswith(f"{name}(")
-
-
-def test_a_budget_is_solved_to_three_digits():
-    settings = script("frontier_settings")
-    method, share = settings.solve(lambda keep: Pool(grid=keep), 0.0, 1.0, 0.345, lambda method: method.grid)
-    assert share == pytest.approx(0.345, abs=1e-3)
-    assert method == Pool(grid=share)
+    settings = script("frontier").SETTINGS
+    assert {parse(spec).__class__.__name__.lower() for row in settings.values() for spec in row.values()} >= {
+        *METHODS.keys() - {"act"},
+        "shrunk",
+    }
+    for row in settings.values():
+        assert row
+        assert set(row) <= {0.85, 0.67, 0.5, 0.4}
