@@ -38,7 +38,8 @@ USELESS = {
     "evaluate VIDEO youtubevis-2019:x": ["--overlap 2", "--against dense", "--flip", "--scales 1", "--window-batch 1"],
     "evaluate VIDEO youtubevis-2021:x": ["--compile"],
     "benchmark SEMANTIC": ["--option a"],
-    "benchmark SEMANTIC --macs-only": ["--batch 1", "--rounds 7", "--compile", *MACHINE],
+    "export SEMANTIC -o a.onnx": ["--option a"],
+    "benchmark SEMANTIC --macs-only": ["--against bf16", "--batch 1", "--rounds 7", "--compile", *MACHINE],
     "compare": [
         "--data /no/such/place",
         "--classes classes.txt",
@@ -93,6 +94,7 @@ ALWAYS = {
         "overwrite",
     }
     | {"device", "dtype", "threads"},
+    "export": {"method", "output", "format", "size", "batch", "overwrite"},
     "benchmark": {"revision", "task", "pixels", "method", "size", "frames", "macs_only", "json", "overwrite"},
     "compare": {"method", "output", "macs_only", "overwrite"},
     "convert": {"output", "force", "architecture", "part", "image_size", "norm_eps", "pos_embed"},
