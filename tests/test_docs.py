@@ -87,6 +87,7 @@ def save_hub():
     necks = {"neck_hidden_sizes": [8] * 4, "fusion_hidden_size": 8, "head_hidden_size": 4, "reassemble_hidden_size": 16}
     backbone = hf.Dinov2Config(**sizes, **taps, reshape_hidden_states=False)
     depth = hf.DepthAnythingForDepthEstimation(hf.DepthAnythingConfig(backbone_config=backbone, patch_size=14, **necks))
+    cropped = {"size": {"shortest_edge": 56}, "crop_size": {"height": 56, "width": 56}}
     resize = {"size": {"height": 70, "width": 70}, "keep_aspect_ratio": True, "ensure_multiple_of": 14}
     eomt = hf.EomtForUniversalSegmentation(
         hf.EomtConfig(**{**sizes, "image_size": 64, "patch_size": 8}, num_queries=5, num_blocks=2, num_labels=3)
@@ -100,7 +101,7 @@ def save_hub():
     for name, *parts in (
         ("depth-anything/Depth-Anything-V2-Small-hf", depth, hf.DPTImageProcessor(**resize)),
         ("tue-mps/coco_panoptic_eomt_large_640", eomt, whole),
-        ("facebook/dinov2-small", hf.Dinov2Model(hf.Dinov2Config(**sizes))),
+        ("facebook/dinov2-small", hf.Dinov2Model(hf.Dinov2Config(**sizes)), hf.BitImageProcessor(**cropped)),
         ("upernet-dinov2", hf.UperNetForSemanticSegmentation(upernet)),
         ("facebook/sam-vit-base", small_sam(hf), hf.SamProcessor(sam)),
     ):

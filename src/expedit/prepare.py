@@ -25,6 +25,10 @@ def pixels_of(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
         return read_image(Path(image))
     if isinstance(image, Image.Image):
         return to_rgb(image)
+    if not isinstance(image, np.ndarray):
+        raise ValueError(
+            f"image: expected a path, a Pillow image or an array of (H, W, 3) uint8, got {type(image).__name__}"
+        )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
     return image

@@ -2,7 +2,7 @@
 
 Embedding, heads, taps and output classes stay the library's. A host iterates over its blocks once per forward pass and
 hands each the tokens that the one before returned. What is iterated here are stand-ins that share one ``Run``: they
-recognise the tensor they handed out and go on with the stream behind it.
+recognise the tensor they handed out and go on with the stream that it stands for.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Run:
         return self.handed
 
     def _enter(self, x: Tensor, call: Call) -> Stream:
-        """The stream behind ``x``: a new one, the one that was handed out, or that with tokens joined in front."""
+        """The stream that ``x`` stands for: a new one, the one handed out, or that with tokens joined in front."""
         if self.stream is None or self.handed is None:
             return self.seat.place.enter(x, call, self.seat.notes)
         if x is self.handed:

@@ -1,4 +1,4 @@
-"""What a file is that is no checkpoint of ours: told by its first bytes, by what an archive holds, by key names."""
+"""What a file is that is no checkpoint of ours: by its first bytes, by what an archive holds, by key names."""
 
 from __future__ import annotations
 

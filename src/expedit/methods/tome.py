@@ -1,4 +1,4 @@
-"""Dense ToMe: merge similar tokens before every attention and every MLP, un-merge behind it.
+"""Dense ToMe: merge similar tokens before every attention and every MLP, un-merge after it.
 
 Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023, in the merge and un-merge form of the Expedit paper's
 comparison: the normed tokens are compared, means are unweighted, sizes do not add up over blocks.
