@@ -1,4 +1,4 @@
-"""One image through one model: prepare, slide a window, merge, resize back, decide."""
+"""Images through one model: prepare, slide a window, merge, resize back, decide."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from .models.pretrained import Pretrained
 from .prediction import Prediction, Segment
 from .prepare import Views, pixels_of, views_of
 from .readout import read_out
+from .sliding import alike, slide, slide_all
 
 
 def predict(model: nn.Module, image: str | Path | Image.Image | np.ndarray, *, window_batch: int = 1) -> Prediction:
@@ -60,40 +61,54 @@ def predict(model: nn.Module, image: str | Path | Image.Image | np.ndarray, *, w
     return predict_prepared(model, views_of(model, pixels), pixels.shape[:2], window_batch)
 
 
-@torch.inference_mode()
 def predict_prepared(model: nn.Module, views: Views, size: tuple[int, int], window_batch: int = 1) -> Prediction:
     """``predict`` from what ``views_of`` makes of an image of (height, width) ``size``; errors as there."""
+    [prediction] = predict_batch(model, [views], [size], window_batch)
+    return prediction
+
+
+@torch.inference_mode()
+def predict_batch(
+    model: nn.Module, views: Sequence[Views], sizes: Sequence[tuple[int, int]], window_batch: int = 1
+) -> list[Prediction]:
+    """``predict_prepared`` of several images together; errors as there, of any of them.
+
+    Windows of equal size share runs of ``window_batch``, whichever image they are of; networks that look at whole
+    images run those of equal padded size together. So no result depends on the other images.
+    """
     card = card_of(model)
     if isinstance(model, Pretrained):
-        return read_out(model, views, size)
+        return read_out(model, views, sizes)
     if (card.output, card.task) not in PREDICTORS:
         raise ValueError(f"there is no {card.task} protocol for a model that returns logits of its {card.output}")
-    return PREDICTORS[card.output, card.task](model, views, size, card, window_batch)
+    return PREDICTORS[card.output, card.task](model, views, sizes, card, window_batch)
 
 
 def semantic_of_pixels(
-    model: nn.Module, views: Sequence[Tensor], size: tuple[int, int], card: Card, window_batch: int
-) -> Prediction:
+    model: nn.Module,
+    views: Sequence[Sequence[Tensor]],
+    sizes: Sequence[tuple[int, int]],
+    card: Card,
+    window_batch: int,
+) -> list[Prediction]:
     """Class of every pixel from a model that returns class logits of its pixels."""
-    labels = labels_of(model, views, size, card, window_batch)
-    return Prediction("semantic", card.classes, card.palette, labels.cpu().numpy())
+    weight, labels = next(model.parameters()), {}
+    images = [view.to(weight.device, weight.dtype) for [view] in views]
+    together = len(images) if card.crop is None else window_batch
+    for index, logits in slide_all(model, images, card.crop, card.stride, together):
+        labels[index] = resized_argmax(logits[0], sizes[index]).cpu().numpy()
+    return [Prediction("semantic", card.classes, card.palette, labels[index]) for index in range(len(images))]
 
 
-def semantic_of_queries(
-    model: nn.Module, views: Sequence[Tensor], size: tuple[int, int], card: Card, window_batch: int
-) -> Prediction:
+def semantic_of_queries(class_logits: Tensor, mask_logits: Tensor, sizes: Sizes, card: Card) -> Prediction:
     """Class of every pixel; the official order: scores at the padded size, then cut and resized."""
-    class_logits, mask_logits, sizes = queries_of(model, views, size, card)
     scores = semantic_scores(class_logits, resized(mask_logits, sizes._replace(output=sizes.content)))
     labels = resized_argmax(scores, sizes.output)
     return Prediction("semantic", card.classes, card.palette, labels.cpu().numpy())
 
 
-def panoptic_of_queries(
-    model: nn.Module, views: Sequence[Tensor], size: tuple[int, int], card: Card, window_batch: int
-) -> Prediction:
+def panoptic_of_queries(class_logits: Tensor, mask_logits: Tensor, sizes: Sizes, card: Card) -> Prediction:
     """Things and stuff, no two of which overlap."""
-    class_logits, mask_logits, sizes = queries_of(model, views, size, card)
     kept = confident(class_logits, card.score_threshold)
     masks = resized(mask_logits[kept], sizes)
     labels, found = panoptic(class_logits[kept], masks, frozenset(card.things), card.overlap_threshold)
@@ -101,11 +116,8 @@ def panoptic_of_queries(
     return Prediction("panoptic", card.classes, card.palette, labels.cpu().numpy(), segments)
 
 
-def instances_of_queries(
-    model: nn.Module, views: Sequence[Tensor], size: tuple[int, int], card: Card, window_batch: int
-) -> Prediction:
+def instances_of_queries(class_logits: Tensor, mask_logits: Tensor, sizes: Sizes, card: Card) -> Prediction:
     """Things with overlapping masks, by falling score."""
-    class_logits, mask_logits, sizes = queries_of(model, views, size, card)
     pairs = best_pairs(class_logits, card.instances, frozenset(card.things) or None)
     queries, place = pairs.query.unique(return_inverse=True)
     masks, quality = masks_and_quality(mask_logits, queries, sizes)
@@ -116,29 +128,50 @@ def instances_of_queries(
     return Prediction("instance", card.classes, card.palette, segments=segments, masks=masks[row].cpu().numpy())
 
 
-PREDICTORS: dict[tuple[str, str], Callable[[nn.Module, Sequence[Tensor], tuple[int, int], Card, int], Prediction]] = {
+Decide = Callable[[Tensor, Tensor, Sizes, Card], Prediction]
+
+
+def _of_queries(decide: Decide) -> Callable[..., list[Prediction]]:
+    """A predictor of a batch from what decides on one image."""
+
+    def predict_all(
+        model: nn.Module,
+        views: Sequence[Sequence[Tensor]],
+        sizes: Sequence[tuple[int, int]],
+        card: Card,
+        window_batch: int,
+    ) -> list[Prediction]:
+        return [decide(*found, card) for found in queries_of(model, views, sizes, card)]
+
+    return predict_all
+
+
+PREDICTORS: dict[tuple[str, str], Callable[..., list[Prediction]]] = {
     ("pixels", "semantic"): semantic_of_pixels,
-    ("queries", "semantic"): semantic_of_queries,
-    ("queries", "panoptic"): panoptic_of_queries,
-    ("queries", "instance"): instances_of_queries,
+    ("queries", "semantic"): _of_queries(semantic_of_queries),
+    ("queries", "panoptic"): _of_queries(panoptic_of_queries),
+    ("queries", "instance"): _of_queries(instances_of_queries),
 }
-"""How to make a prediction, by what the model returns and the task of its card."""
+"""How to make predictions, by what the model returns and the task of its card."""
 
 
 def queries_of(
-    model: nn.Module, views: Sequence[Tensor], size: tuple[int, int], card: Card
-) -> tuple[Tensor, Tensor, Sizes]:
-    """Class logits ``(q, classes + 1)`` and mask logits ``(q, h / 4, w / 4)`` in fp32, and the sizes to resize by.
+    model: nn.Module, views: Sequence[Sequence[Tensor]], sizes: Sequence[tuple[int, int]], card: Card
+) -> list[tuple[Tensor, Tensor, Sizes]]:
+    """Of every image class logits ``(q, classes + 1)``, mask logits ``(q, h / 4, w / 4)`` in fp32, and its sizes.
 
-    Images run one by one: padded to a common size they would change one another's results.
+    Images of equal padded size run together: padded to a common size they would change one another's results.
     """
-    [pixels] = views
-    h, w = pixels.shape[2:]
-    padded = pad_to_multiple(pixels, Grid(card.multiple, card.multiple))
     weight = next(model.parameters())
-    class_logits, mask_logits = run(model, padded.to(weight.device, weight.dtype))
-    height, width = padded.shape[2:]
-    return class_logits[0].float(), mask_logits[0].float(), Sizes((height, width), (h, w), size)
+    padded = [pad_to_multiple(pixels, Grid(card.multiple, card.multiple)) for [pixels] in views]
+    found = {}
+    for (height, width), group in alike([tuple(pixels.shape[2:]) for pixels in padded]).items():
+        batch = torch.cat([padded[index] for index in group])
+        class_logits, mask_logits = run(model, batch.to(weight.device, weight.dtype))
+        for index, classes, masks in zip(group, class_logits, mask_logits, strict=True):
+            h, w = views[index][0].shape[2:]
+            found[index] = classes.float(), masks.float(), Sizes((height, width), (h, w), sizes[index])
+    return [found[index] for index in range(len(views))]
 
 
 @torch.inference_mode()
@@ -169,47 +202,3 @@ def labels_of(
         if flip:
             maps.append(slide(model, pixels.flip(3), card.crop, card.stride, window_batch)[0].flip(2))
     return resized_argmax(maps[0], size) if len(maps) == 1 else mean_argmax(maps, size)
-
-
-def slide(model: nn.Module, pixels: Tensor, crop: int | None, stride: int | None, window_batch: int = 1) -> Tensor:
-    """Mean of the logits of all windows over an image (docs/protocols.md, Windows).
-
-    Args:
-        model: ``(b, 3, H, W) -> (b, classes, H, W)``.
-        pixels: ``(1, 3, H, W)`` normalised.
-        crop: side of the window in pixels; an image smaller than that is one smaller window. ``None``: whole image.
-        stride: step between windows in pixels.
-        window_batch: windows that run together.
-
-    Returns:
-        ``(1, classes, H, W)`` fp32.
-    """
-    if window_batch < 1:
-        raise ValueError(f"window_batch: expected at least 1 window, got {window_batch}")
-    h, w = pixels.shape[2:]
-    if crop is None or stride is None:
-        whole: Tensor = run(model, pixels).float()
-        return whole
-    high, wide = min(crop, h), min(crop, w)
-    corners = [(top, left) for top in starts(h, crop, stride) for left in starts(w, crop, stride)]
-    total, count = None, pixels.new_zeros(1, 1, h, w, dtype=torch.float32)
-    for first in range(0, len(corners), window_batch):
-        group = corners[first : first + window_batch]
-        windows = torch.cat([pixels[:, :, y : y + high, x : x + wide] for y, x in group])
-        logits: Tensor = run(model, windows).float()
-        if len(corners) == 1:
-            return logits
-        if total is None:
-            total = logits.new_zeros(1, logits.shape[1], h, w)
-        for (y, x), window in zip(group, logits, strict=True):
-            total[0, :, y : y + high, x : x + wide] += window
-            count[:, :, y : y + high, x : x + wide] += 1
-    assert total is not None, "an image has at least one window"
-    mean: Tensor = total / count
-    return mean
-
-
-def starts(length: int, crop: int, stride: int) -> list[int]:
-    """Where windows start along an axis; the last ones are shifted back so that they end inside."""
-    number = max(length - crop + stride - 1, 0) // stride + 1
-    return [max(min(index * stride, length - crop), 0) for index in range(number)]

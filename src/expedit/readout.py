@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,17 +16,54 @@ from .finite import run
 from .models.postprocess import resized_argmax
 from .models.pretrained import Inputs, Pretrained
 from .prediction import Prediction, Segment
+from .sliding import alike
 
 
 @torch.inference_mode()
-def read_out(model: Pretrained, inputs: Inputs, size: tuple[int, int]) -> Prediction:
-    """The result for what ``model.prepared`` made of an image of (height, width) ``size``."""
+def read_out(model: Pretrained, inputs: Sequence[Inputs], sizes: Sequence[tuple[int, int]]) -> list[Prediction]:
+    """The results for what ``model.prepared`` made of images of (height, width) ``sizes``.
+
+    Those whose tensors have equal shapes run together.
+    """
+    names = ("pixel_values", *model.family.inputs)
+    given = [{name: one[name] for name in names if name in one} for one in inputs]
+    found = {}
+    for group in alike([_shapes(one) for one in given]).values():
+        outputs = _run(model, [given[index] for index in group])
+        for index, out in zip(group, outputs, strict=True):
+            found[index] = READERS[model.card.task](model, out, inputs[index], sizes[index])
+    return [found[index] for index in range(len(inputs))]
+
+
+def _shapes(given: Inputs) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Names of the inputs, and the shapes without the first axis of those that are tensors."""
+    return tuple((name, tuple(value.shape[1:]) if isinstance(value, Tensor) else ()) for name, value in given.items())
+
+
+def _run(model: Pretrained, given: Sequence[Inputs]) -> list[SimpleNamespace]:
+    """What the network returns for images of equal shapes, in fp32, for each of them as if it had run alone."""
     weight = next(model.parameters())
-    given = {name: inputs[name] for name in ("pixel_values", *model.family.inputs) if name in inputs}
-    moved = {name: _moved(value, weight) for name, value in given.items()}
-    out = run(model, moved.pop("pixel_values"), **moved)
-    found = SimpleNamespace(**{name: _fp32(value) for name, value in out.items()})
-    return READERS[model.card.task](model, found, inputs, size)
+    joined = {name: _moved(_joined([one[name] for one in given]), weight) for name in given[0]}
+    out = run(model, joined.pop("pixel_values"), **joined)
+    ends = list(accumulate(len(one["pixel_values"]) for one in given))  # a picture in parts has several rows
+    rows = [slice(end - len(one["pixel_values"]), end) for one, end in zip(given, ends, strict=True)]
+    return [
+        SimpleNamespace(**{name: _rows(value, part, name in joined) for name, value in out.items()}) for part in rows
+    ]
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    """Tensors one below the other, lists one after the other."""
+    return torch.cat(list(values)) if isinstance(values[0], Tensor) else [one for value in values for one in value]
+
+
+def _rows(value: Any, rows: slice, listed: bool) -> Any:
+    """``rows`` of the first axis of every tensor, floating ones in fp32; ``listed`` values have one entry per row."""
+    if isinstance(value, Tensor):
+        return (value.float() if value.is_floating_point() else value)[rows]
+    if listed:
+        return value[rows]
+    return tuple(_rows(one, rows, False) for one in value) if isinstance(value, (tuple, list)) else value
 
 
 def _moved(value: Any, like: Tensor) -> Any:
@@ -33,10 +71,6 @@ def _moved(value: Any, like: Tensor) -> Any:
     if not isinstance(value, Tensor):
         return value
     return value.to(like.device, like.dtype if value.is_floating_point() else None)
-
-
-def _fp32(value: Any) -> Any:
-    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def _semantic(model: Pretrained, out: Any, inputs: Inputs, size: tuple[int, int]) -> Prediction:

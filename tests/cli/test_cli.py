@@ -116,7 +116,8 @@ def test_paths_that_are_no_images(checkpoint, photo, tmp_path, capsys):
     refused(capsys, ["predict", checkpoint, tmp_path / "gone.png"], "gone.png", "no such file")
     refused(capsys, ["predict", checkpoint, text, "-o", tmp_path / "out"], "text.png", "expected an image")
     refused(capsys, ["predict", checkpoint, empty], "no pictures in this folder")
-    twin = tmp_path / "photo.jpg"
+    twin = tmp_path / "other" / "photo.png"
+    twin.parent.mkdir()
     opened(photo).save(twin)
     refused(capsys, ["predict", checkpoint, photo, twin], "overwrite one another")
 

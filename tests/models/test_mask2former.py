@@ -163,7 +163,7 @@ def test_protocol_of_the_image():
     model, seen = small_model(), []
     model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with torch.inference_mode():
-        _, _, sizes = queries_of(model, prepared(image, model.card), image.shape[:2], model.card)
+        [(_, _, sizes)] = queries_of(model, [prepared(image, model.card)], [image.shape[:2]], model.card)
     assert sizes == Sizes((64, 128), (60, 120), (45, 90))
     resized_image = np.asarray(Image.fromarray(image).resize((120, 60), Image.Resampling.BILINEAR), np.float32)
     expected = (resized_image - np.array([123.675, 116.28, 103.53])) / np.array([58.395, 57.12, 57.375])
@@ -191,7 +191,7 @@ def test_instances_keep_masks_and_scores_together():
     image = np.random.default_rng(2).integers(0, 256, (50, 60, 3), dtype=np.uint8)
     found = expedit.predict(model, image)
     with torch.inference_mode():
-        classes, small, sizes = queries_of(model, prepared(image, model.card), image.shape[:2], model.card)
+        [(classes, small, sizes)] = queries_of(model, [prepared(image, model.card)], [image.shape[:2]], model.card)
         masks = resized(small, sizes)
     expected = []
     for query in range(len(classes)):

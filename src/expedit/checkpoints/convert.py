@@ -13,7 +13,7 @@ from ..models.vit import Interpolation
 from . import safetensors_format
 from .reading import Loaded, Options
 from .segmenter import WEIGHTS_NAME
-from .zoo import read
+from .zoo import SHIPPED, read
 
 LIBRARY_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 """Where folders of transformers keep weights, in one file or several; the first that is there."""
@@ -102,6 +102,12 @@ def weights_of(source: Path) -> list[Path]:
         if (source / "config.json").is_file() and (parts := sorted(source.glob(pattern))):
             return parts
     return [source / WEIGHTS_NAME] if source.is_dir() else [source]
+
+
+def fingerprint(name: str) -> str:
+    """What tells the weights called ``name`` from others: their digest, or the name itself if it is one of the hub."""
+    path = SHIPPED.get(name, Path(name))
+    return sha256(weights_of(path)) if path.exists() else name
 
 
 def sha256(paths: Sequence[Path]) -> str:

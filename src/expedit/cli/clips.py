@@ -58,6 +58,10 @@ def run(args: argparse.Namespace, model: nn.Module) -> int:
     from ..data.video_files import open_video
 
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its remarks on damaged files; ours name the frame
+    args.paths = [Path(path) for path in args.paths]
+    for path in args.paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: expected a video, or a folder with the frames of one")
     check_outputs(args)
     failed = 0
     name, speed = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[pace]}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import compare_images
-from .evaluate import default_workers, device_of, journal_of, judge_of, shown
+from .evaluate import journal_of, judge_of, shown
 from .options import (
     add_library,
     add_machine,
@@ -18,6 +18,8 @@ from .options import (
     add_pixels,
     add_window_batch,
     check_device,
+    default_workers,
+    device_of,
     dtype_of,
     positive,
 )

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .evaluate import default_workers, shown
-from .options import check_device, dtype_of, library_of
+from .evaluate import shown
+from .options import check_device, default_workers, dtype_of, library_of
 
 if TYPE_CHECKING:
     from torch import nn

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -18,7 +17,9 @@ from .options import (
     add_options,
     add_pixels,
     add_window_batch,
-    check_device,
+    add_workers,
+    default_workers,
+    device_of,
     dtype_of,
     library_of,
     options_of,
@@ -76,9 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against", choices=("dense",), help="agreement with the model that is not accelerated; needs no labels"
     )
-    parser.add_argument(
-        "--workers", type=positive, metavar="N", help="threads that read ahead (default: half the cores)"
-    )
+    add_workers(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores there")
     parser.add_argument(
         "--resume",
@@ -193,16 +192,6 @@ def check_outputs(args: argparse.Namespace) -> None:
         outputs.check_inside(args.submission / "panoptic")
 
 
-def default_workers() -> int:
-    """Threads that read ahead: half the cores."""
-    return min(max((os.cpu_count() or 2) // 2, 2), 8)
-
-
-def device_of(args: argparse.Namespace, processes: Processes) -> str:
-    """The device of this process; ValueError if the machine does not have it."""
-    return check_device(f"cuda:{processes.local}" if args.device == "cuda" and processes.world > 1 else args.device)
-
-
 def load_models(args: argparse.Namespace, processes: Processes) -> dict[str, nn.Module]:
     """The model to evaluate by name, and before it the one that it is compared with."""
     from ..checkpoints.zoo import load
@@ -238,15 +227,12 @@ def judge_of(card: Card, data: Any, args: argparse.Namespace) -> Judge:
 
 def journal_of(folder: Path | None, source: str, data: Any, settings: Mapping[str, Any]) -> Journal | None:
     """The state in ``folder`` of an evaluation of the weights called ``source`` on all images of ``data``."""
-    from ..checkpoints.convert import sha256, weights_of
-    from ..checkpoints.zoo import SHIPPED
+    from ..checkpoints.convert import fingerprint
     from ..evaluation.resume import Journal
 
     if folder is None:
         return None
-    path = SHIPPED.get(source, Path(source))
-    weights = sha256(weights_of(path)) if path.exists() else source  # a hub name
-    return Journal(folder, {"model": weights, "images": len(data), **settings})
+    return Journal(folder, {"model": fingerprint(source), "images": len(data), **settings})
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Any
 
 from ..runtime import multiplies_in
 
 if TYPE_CHECKING:
     import torch
+
+    from ..evaluation.processes import Processes
 
 
 def positive(text: str) -> int:
@@ -85,6 +88,13 @@ def add_window_batch(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """``--workers``."""
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="threads that read ahead (default: half the cores)"
+    )
+
+
 def add_compile(parser: argparse.ArgumentParser) -> None:
     """``--compile``."""
     parser.add_argument(
@@ -142,6 +152,16 @@ def check_device(device: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {device}: this machine does not have it ({str(error).splitlines()[0]})") from None
     return device
+
+
+def default_workers() -> int:
+    """Threads that read ahead: half the cores."""
+    return min(max((os.cpu_count() or 2) // 2, 2), 8)
+
+
+def device_of(args: argparse.Namespace, processes: Processes) -> str:
+    """The device of this process; ValueError if the machine does not have it."""
+    return check_device(f"cuda:{processes.local}" if args.device == "cuda" and processes.world > 1 else args.device)
 
 
 def add_numerics(parser: argparse.ArgumentParser) -> None:

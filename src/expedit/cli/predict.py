@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import clips, console
+from . import clips, images, writes
 from .options import (
     add_compile,
     add_library,
@@ -15,64 +14,89 @@ from .options import (
     add_options,
     add_pixels,
     add_window_batch,
-    check_device,
+    add_workers,
+    device_of,
     dtype_of,
     library_of,
     options_of,
+    positive,
 )
-from .outputs import Outputs, add_overwrite, check_folder
-from .pictures import ENDS, SURE
-from .unused import by_card, refuse_unused, without_method, without_window
+from .outputs import add_overwrite, check_folder
+from .unused import Reasons, by_card, refuse_unused, without_method, without_window
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import nn
 
     from ..models.card import Card
+
+PATHS = (
+    "images, folders, patterns such as 'photos/**/*.jpg', .zip and .tar archives, URLs such as s3://bucket/photos, "
+    "@FILE with one of these per line, - for such lines from standard input; or videos"
+)
+
+IMAGES_ONLY = ("window_batch", "tokens", "batch", "workers", "write", "rows_per_shard", "resume", "ray", "actors",
+               "gpus_per_actor")  # fmt: skip
+"""Arguments that videos have no use for."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("model", help="a model or a checkpoint (see: expedit list)")
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="images or folders of images; or videos")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help=PATHS)
     parser.add_argument("-m", "--method", metavar="SPEC", help="accelerate with it, as in 'expedit(alpha=6)'")
     add_options(parser)
     parser.add_argument("-o", "--output", type=Path, default=Path("predictions"), metavar="DIR", help="(predictions)")
-    parser.add_argument(
-        "--min-score",
-        type=float,
-        default=SURE,
-        metavar="S",
-        help=f"of instances and tracks that are drawn (default: {SURE})",
-    )
-    parser.add_argument("--tokens", action="store_true", help="draw the token clusters over the image, too")
-    parser.add_argument(
-        "--save-features", action="store_true", help="write features as NAME_features.npy, too (h x w x channels)"
-    )
+    writes.add_arguments(parser)
     add_library(parser)
     add_pixels(parser)
     add_overwrite(parser)
     add_window_batch(parser)
+    add_workers(parser)
     add_machine(parser)
     add_compile(parser)
+    _add_ray(parser)
     clips.add_arguments(parser)
+
+
+def _add_ray(parser: argparse.ArgumentParser) -> None:
+    """``--ray``, ``--actors`` and ``--gpus-per-actor``."""
+    group = parser.add_argument_group("on a cluster of Ray")
+    group.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="run on the cluster at ADDRESS, or on this machine; writes Parquet",
+    )
+    group.add_argument(
+        "--actors", type=positive, default=1, metavar="N", help="copies of the model that work together (default: 1)"
+    )
+    group.add_argument(
+        "--gpus-per-actor", type=float, default=0, metavar="N", help="GPUs of each, may be a part of one (default: 0)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Segment every image or video; a broken one is reported and does not stop the others."""
     from ..checkpoints.zoo import load
     from ..cost.speed import threads
+    from ..evaluation.processes import launched
     from ..models.card import card_of
+    from ..predicting.sources import check_words
 
-    refuse_unused(args, without_method(args), without_window(args))
-    check_paths(args.paths)
+    refuse_unused(args, without_method(args), without_window(args), without_ray(args))
+    check_words(args.paths)
     check_folder(args.output)
-    model = load(args.model, **library_of(args)).to(check_device(args.device))
-    card = card_of(model)
-    refuse_unused(args, by_card(card, *clips.ONLY), scored(card))
-    model = accelerated(model, args)
-    with threads(args.threads):
-        return clips.run(args, model) if card.task == "video" else run_images(args, model, card)
+    with launched() as processes, threads(args.threads):
+        model = load(args.model, **library_of(args)).to(device_of(args, processes))
+        card = card_of(model)
+        refuse_unused(args, by_card(card, *clips.ONLY), *by_task(card))
+        if args.ray:
+            from . import cluster
+
+            return cluster.run(args, card)
+        model = accelerated(model, args)
+        return clips.run(args, model) if card.task == "video" else images.run(args, model, card, processes)
 
 
 def accelerated(model: nn.Module, args: argparse.Namespace) -> nn.Module:
@@ -84,98 +108,19 @@ def accelerated(model: nn.Module, args: argparse.Namespace) -> nn.Module:
     return optimized(model, dtype=dtype_of(args), compile=args.compile)
 
 
-def scored(card: Card) -> dict[str, str]:
-    """What only some tasks have a use for: scores of instances and tracks, and features."""
+def by_task(card: Card) -> tuple[Reasons, ...]:
+    """What only some tasks have a use for: scores of instances and tracks, features, and what is of images."""
     why = f"is of instances and tracks, and this model is {card.task}; leave it"
-    reasons = {} if card.task in ("instance", "video") else {"min_score": why}
-    return reasons | ({} if card.task == "features" else {"save_features": f"this model is {card.task}; leave it"})
+    scored = {} if card.task in ("instance", "video") else {"min_score": why}
+    features = {} if card.task == "features" else {"save_features": f"this model is {card.task}; leave it"}
+    still = dict.fromkeys(IMAGES_ONLY, "is for images, and this model takes videos; leave it")
+    return scored, features, still if card.task == "video" else {}
 
 
-def run_images(args: argparse.Namespace, model: nn.Module, card: Card) -> int:
-    """All images, one after the other."""
-    from rich.progress import Progress
-
-    images = find_images(args.paths)
-    check_outputs(args, images, (".json", *ENDS[card.task], *(["_tokens.png"] if args.tokens else [])))
-    failed = 0
-    with Progress(console=console.notes(), transient=True) as progress:
-        for path in progress.track(images, description="segmenting"):
-            try:
-                segment(model, path, args)
-            except Exception as error:  # one bad image never ends the run, whatever is wrong with it
-                failed += 1
-                console.complain("predict", console.sentence(error, path))
-    print(f"{len(images) - failed} of {len(images)} images written to {args.output}")
-    return 2 if failed else 0
-
-
-def check_outputs(args: argparse.Namespace, images: Sequence[Path], ends: Sequence[str]) -> None:
-    """Raise before the work if a result would replace an image, or somebody else's file."""
-    outputs = Outputs(args.overwrite, (*images, Path(args.model)))
-    there = {path.name for path in args.output.iterdir()} if args.output.is_dir() else set()
-    for name in (path.stem + end for path in images for end in ends):
-        if name in there:
-            outputs.check_content(args.output / name)
-
-
-def check_paths(paths: Sequence[Path]) -> None:
-    """FileNotFoundError, before a model is read, if one of the paths is missing."""
-    for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: no such file or folder")
-
-
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """All images named or inside the named folders.
-
-    Raises:
-        FileNotFoundError: a folder has no images.
-        ValueError: two images have one name, so that results would overwrite one another.
-    """
-    from ..data.listing import list_pictures
-
-    found = [image for path in paths for image in (list_pictures(path).pictures if path.is_dir() else [path])]
-    first: dict[str, Path] = {}
-    for path in found:
-        if (other := first.setdefault(path.stem, path)) is not path:
-            raise ValueError(
-                f"several images are called {path.stem!r}: results of {other} and {path} would overwrite one another; "
-                "run them apart"
-            )
-    return found
-
-
-def segment(model: nn.Module, path: Path, args: argparse.Namespace) -> None:
-    """One image to NAME.json and the pictures of its task, such as NAME_overlay.png (and NAME_tokens.png)."""
-    from ..data.decode import read_image
-    from ..data.writing import write_array, write_json, write_png
-    from ..inference import predict
-    from .pictures import RESULTS
-
-    image = read_image(path)
-    prediction = predict(model, image, window_batch=args.window_batch)
-    result = RESULTS[prediction.task](image, prediction, args.min_score)
-    drawn = {"tokens": tokens(model, image)} if args.tokens else {}
-    for kind, picture in {**result.pictures, **drawn}.items():
-        write_png(args.output / f"{path.stem}_{kind}.png", picture)
-    for kind, array in result.arrays.items():
-        if kind != "features" or args.save_features:
-            write_array(args.output / f"{path.stem}_{kind}.npy", array)
-    height, width = image.shape[:2]
-    summary = {"image": path.name, "height": height, "width": width, "model": args.model,
-               "method": args.method or "dense", "task": prediction.task, **result.facts}  # fmt: skip
-    write_json(args.output / f"{path.stem}.json", summary, indent=2)
-
-
-def tokens(model: nn.Module, image: np.ndarray) -> np.ndarray:
-    """The clusters of the image's tokens over what the model sees of the image, as one window."""
-    from .. import draw
-    from ..cost.trace import image_clusters
-    from ..models.card import card_of
-    from ..prepare import seen
-
-    pixels, picture = seen(model, image)
-    owner = image_clusters(model, pixels.to(next(model.parameters())), card_of(model).multiple)
-    if owner is None:
-        raise ValueError("--tokens: a dense model clusters nothing; give a method with -m")
-    return draw.clusters(picture, owner)
+def without_ray(args: argparse.Namespace) -> Reasons:
+    """What needs a cluster, or does not go with one."""
+    if not args.ray:
+        return dict.fromkeys(("actors", "gpus_per_actor"), "is of a cluster; give --ray, too")
+    table = "--ray writes Parquet; leave it"
+    unused = dict.fromkeys(("write", "tokens", "min_score", "save_features"), table)
+    return unused | {"device": "--gpus-per-actor says what an actor runs on; leave it"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from unicodedata import normalize
@@ -111,3 +111,45 @@ def _head(path: Path) -> bytes:
             return file.read(NEAR)
     except OSError:
         return b""
+
+
+def walk_pictures(folder: Path, spared: Path | None, broken: Callable[[str, OSError], object]) -> Iterator[str]:
+    """Names of the pictures at any depth below ``folder``, relative to it, with "/" between folders.
+
+    Those of a folder come before those of the folders in it, both in natural order. Links are followed, and a folder
+    that several lead to is read once. Two pictures may have one name.
+
+    Args:
+        folder: where to look.
+        spared: a folder that is left out, such as that of the results.
+        broken: called with a folder that cannot be read, and why.
+    """
+    seen, waiting = {os.path.realpath(spared)} if spared and spared.exists() else set(), [""]
+    seen.discard(os.path.realpath(folder))
+    while waiting:
+        inner = waiting.pop()
+        here = folder / inner
+        real = os.path.realpath(here)
+        if real in seen:
+            continue
+        seen.add(real)
+        try:
+            with os.scandir(here) as entries:
+                listed = {entry.name: _is_dir(entry) for entry in entries if not entry.name.startswith(".")}
+        except OSError as error:
+            broken(str(here), error)
+            continue
+        names = [name for name, is_dir in listed.items() if not is_dir]
+        results = results_among(names, lambda name, here=here: _head(here / name))  # type: ignore[misc]
+        pictures = (name for name in names if name.lower().endswith(IMAGE_ENDINGS) and name not in results)
+        yield from (posixpath.join(inner, name) for name in sorted(pictures, key=natural))
+        deeper = (name for name, is_dir in listed.items() if is_dir)
+        waiting += (posixpath.join(inner, name) for name in sorted(deeper, key=natural, reverse=True))
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    """Links that lead in a circle are no folders."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

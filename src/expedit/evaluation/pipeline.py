@@ -17,14 +17,18 @@ T = TypeVar("T")
 
 
 @contextmanager
-def ahead(load: Callable[[Item], T], items: Iterable[Item], workers: int) -> Iterator[Iterator[T]]:
-    """``load(item)`` for every item, in order, made by ``workers`` threads up to twice as many items ahead.
+def ahead(
+    load: Callable[[Item], T], items: Iterable[Item], workers: int, lead: int | None = None
+) -> Iterator[Iterator[T]]:
+    """``load(item)`` for every item, in order, made by ``workers`` threads up to ``lead`` items ahead.
+
+    Without ``lead`` it is twice as many as there are threads.
 
     At the end of the block items in work are finished and no further one is begun.
     """
     pool = ThreadPoolExecutor(workers)
     try:
-        yield _in_order(pool, load, items, lead=2 * workers)
+        yield _in_order(pool, load, items, lead or 2 * workers)
     finally:
         pool.shutdown(cancel_futures=True)
 
