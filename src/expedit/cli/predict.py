@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         if args.ray:
             from . import cluster
 
-            return cluster.run(args, card)
+            return cluster.run(args, model, card)
         model = accelerated(model, args)
         return clips.run(args, model) if card.task == "video" else images.run(args, model, card, processes)
 

@@ -37,6 +37,15 @@ class Seen(NamedTuple):
     prediction: Prediction | None = None
     error: Exception | None = None
 
+    @property
+    def found(self) -> tuple[Prepared, Prediction]:
+        """Image and prediction; raises what went wrong."""
+        if self.error is not None:
+            raise self.error
+        assert self.prepared is not None, "what did not fail has an image"
+        assert self.prediction is not None, "and a prediction"
+        return self.prepared, self.prediction
+
 
 @contextmanager
 def predictions(

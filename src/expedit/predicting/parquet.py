@@ -52,6 +52,7 @@ def needed() -> Any:
     """The library; ImportError that says how to get it."""
     try:
         import pyarrow
+        import pyarrow.compute
         import pyarrow.parquet
     except ImportError as error:
         raise ImportError(f"Parquet needs pyarrow: pip install 'expedit[parquet]' ({error})") from None

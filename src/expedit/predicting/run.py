@@ -213,13 +213,11 @@ def _take(
     if one.item.path not in work.todo:
         return
     try:
-        if one.error is not None:
-            raise one.error
-        assert one.prepared is not None, "what did not fail has an image"
-        tokens = None if output.tokens is None else output.tokens(one.prepared.image)
+        prepared, prediction = one.found
+        tokens = None if output.tokens is None else output.tokens(prepared.image)
     except Exception as error:
         if isinstance(error, FileNotFoundError):
             work.check_places()
         fail(one.item, error)
         return
-    later(write, one.item, one.prepared, one.prediction, tokens)
+    later(write, one.item, prepared, prediction, tokens)
