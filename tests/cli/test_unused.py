@@ -18,12 +18,14 @@ MACHINE = ["--device cpu", "--dtype fp32", "--threads 1"]
 
 USELESS = {
     "predict SEMANTIC PHOTO": ["--option a", "--tokens"],
+    "predict SEMANTIC PHOTO --dtype fp32": ["--actors 2", "--gpus-per-actor 1", "--rows-per-shard 5"],
+    "predict SEMANTIC PHOTO --ray": ["--write json"],
     "predict SEMANTIC PHOTO METHOD": [*CLIPS, "--fps 3", "--frames", "--broken repeat", "--min-score 0.5"],
     "predict SEMANTIC PHOTO --threads 1": ["--save-features"],
     "predict PANOPTIC PHOTO": [*CLIPS, "--fps 24", "--frames", "--broken refuse", "--min-score 1", "--window-batch 1"],
     "predict INSTANCE PHOTO": [*CLIPS, "--fps 24", "--frames", "--broken refuse", "--window-batch 2", "--tokens"],
     "predict VIDEO PHOTO": ["--overlap 2", "--window-batch 1", "--compile", "--option a"],
-    "predict VIDEO PHOTO METHOD": ["--tokens", "--compile"],
+    "predict VIDEO PHOTO METHOD": ["--tokens", "--compile", "--batch 2", "--workers 1", "--resume", "--ray"],
     "evaluate SEMANTIC toy": [
         *CLIPS,
         "--root .",

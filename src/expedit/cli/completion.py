@@ -44,7 +44,7 @@ def _complete_parser() -> argparse.ArgumentParser:
     completers = _completers()
     for verb in _verbs(parser):
         for action in verb._actions:
-            if action.dest in completers or action.type is Path:
+            if action.dest in (*completers, "paths") or action.type is Path:
                 action.complete = completers.get(action.dest, completers["weights"])  # type: ignore[attr-defined]
     return parser
 

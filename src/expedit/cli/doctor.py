@@ -27,6 +27,9 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "hf": (("transformers", "scipy"), "networks of transformers, Mask2Former for images and video"),
     "app": (("gradio",), "expedit explore, a page in the browser"),
     "export": (("onnx", "onnxscript", "onnxruntime", "openvino"), "files for ONNX Runtime and OpenVINO"),
+    "remote": (("fsspec",), "images at URLs such as s3://bucket/photos"),
+    "parquet": (("pyarrow",), "results as tables"),
+    "ray": (("ray", "pyarrow"), "expedit predict --ray, on a cluster"),
 }
 
 

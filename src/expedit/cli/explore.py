@@ -58,11 +58,12 @@ def run(args: argparse.Namespace) -> int:
 def pictures_of(paths: list[Path]) -> list[tuple[str, np.ndarray]]:
     """Name and ``(H, W, 3)`` uint8 RGB of every picture; those of the toy data set where none is given."""
     from ..data import open_dataset
-    from ..data.decode import read_image
-    from .predict import check_paths, find_images
+    from ..predicting.reading import Reader
+    from ..predicting.sources import check_words, find
 
     if paths:
-        check_paths(paths)
-        return [(path.name, read_image(path)) for path in find_images(paths)]
+        words, read = [str(path) for path in paths], Reader()
+        check_words(words)
+        return [(os.path.basename(source.path), read(source)) for source in find(words).sources]
     toy = open_dataset("toy", "val", length=4)
     return [(f"drawn {index + 1}", toy[index].image) for index in range(len(toy))]

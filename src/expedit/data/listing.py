@@ -96,6 +96,11 @@ def natural(name: str) -> tuple[str, str]:
     return NUMBER.sub(_with_length, name), name
 
 
+def by_stem(name: str) -> tuple[tuple[str, str], str]:
+    """Sorts names of files naturally, the ending last: x.png before x2.png."""
+    return natural(posixpath.splitext(name)[0]), name
+
+
 def _with_length(number: re.Match[str]) -> str:
     """Texts with their length in front sort like the numbers in them, however long these are."""
     digits = number[0].lstrip("0")
@@ -142,7 +147,7 @@ def walk_pictures(folder: Path, spared: Path | None, broken: Callable[[str, OSEr
         names = [name for name, is_dir in listed.items() if not is_dir]
         results = results_among(names, lambda name, here=here: _head(here / name))  # type: ignore[misc]
         pictures = (name for name in names if name.lower().endswith(IMAGE_ENDINGS) and name not in results)
-        yield from (posixpath.join(inner, name) for name in sorted(pictures, key=natural))
+        yield from (posixpath.join(inner, name) for name in sorted(pictures, key=by_stem))
         deeper = (name for name, is_dir in listed.items() if is_dir)
         waiting += (posixpath.join(inner, name) for name in sorted(deeper, key=natural, reverse=True))
 

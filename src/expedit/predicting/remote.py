@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import Any
 
 from ..data.decode import IMAGE_ENDINGS, most_bytes
-from ..data.listing import natural
+from ..data.listing import by_stem
 
 CHAINED = {".zip": "zip://::", ".tar": "tar://::"}
 """How fsspec is asked to look into an archive that lies at a URL."""
@@ -36,7 +36,7 @@ def list_remote(url: str) -> Iterator[tuple[str, str, str | None]]:
     is_pattern, in_archive = has_magic(root), "::" in place
     base = "/".join(takewhile(lambda part: not has_magic(part), root.split("/"))) if is_pattern else root.rstrip("/")
     names = fs.glob(root) if is_pattern else fs.find(root)
-    for name in sorted((name for name in names if name.lower().endswith(IMAGE_ENDINGS)), key=natural):
+    for name in sorted((name for name in names if name.lower().endswith(IMAGE_ENDINGS)), key=by_stem):
         inner = name.removeprefix(base).lstrip("/")
         yield (place, inner, name) if in_archive else (fs.unstrip_protocol(name), inner, None)
 

@@ -19,7 +19,7 @@ from typing import NamedTuple, TextIO
 
 from ..data.archives import ARCHIVES
 from ..data.decode import IMAGE_ENDINGS
-from ..data.listing import natural, walk_pictures
+from ..data.listing import by_stem, walk_pictures
 from .remote import is_url, list_remote
 
 ADVICE = "give the folder that holds both, or a list (@FILE): their trees are kept"
@@ -155,7 +155,7 @@ def _matches(pattern: str) -> Iterator[_Root]:
         found = [path for path in iglob(pattern) if path.lower().endswith(IMAGE_ENDINGS) or is_archive(path)]
     if not found:
         raise FileNotFoundError(f"{pattern}: no pictures match this pattern; looked for {' '.join(IMAGE_ENDINGS)}")
-    for path in sorted(found, key=natural):
+    for path in sorted(found, key=by_stem):
         yield _Root(path, _called(path, Path(path).relative_to(base).as_posix()), kept=True)
 
 
@@ -191,7 +191,7 @@ def _tree(place: str, spared: Path | None, broken: Callable[[str, OSError], obje
         return ((os.path.join(place, name), name, None) for name in walk_pictures(Path(place), spared, broken))
     if is_archive(place):
         members = ARCHIVES[Path(place).suffix.lower()](Path(place)).members
-        pictures = sorted((name for name in members if name.lower().endswith(IMAGE_ENDINGS)), key=natural)
+        pictures = sorted((name for name in members if name.lower().endswith(IMAGE_ENDINGS)), key=by_stem)
         return ((place, name, name) for name in pictures)
     return None
 
