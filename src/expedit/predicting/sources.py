@@ -152,10 +152,11 @@ def _matches(pattern: str) -> Iterator[_Root]:
         inside = walk_pictures(base, None, lambda folder, error: None)
         found = [str(base / name) for name in inside if _fits(name.split("/"), wanted)]
     else:
-        found = [path for path in iglob(pattern) if path.lower().endswith(IMAGE_ENDINGS) or is_archive(path)]
+        fitting = (path for path in iglob(pattern) if path.lower().endswith(IMAGE_ENDINGS) or is_archive(path))
+        found = sorted(fitting, key=by_stem)
     if not found:
         raise FileNotFoundError(f"{pattern}: no pictures match this pattern; looked for {' '.join(IMAGE_ENDINGS)}")
-    for path in sorted(found, key=by_stem):
+    for path in found:
         yield _Root(path, _called(path, Path(path).relative_to(base).as_posix()), kept=True)
 
 
