@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,15 +59,10 @@ def cluster(args: argparse.Namespace) -> Iterator[None]:
         ray.shutdown()
 
 
-def segment(job: Job, work: Work) -> Tally:
-    """The images that are left to do."""
-    from ..predicting.run import Tally
-    from ..predicting.sources import Failure
-    from ..ray import dataset_of, predict_dataset
-    from .progress import image_progress
-
-    args, settings = job.args, job.journal.settings
-    predictor = {
+def predictor_of(job: Job) -> dict[str, Any]:
+    """Keywords of ``expedit.ray.Predict``."""
+    args = job.args
+    return {
         "model": str(Path(args.model).resolve()) if Path(args.model).exists() else args.model,
         "method": args.method,
         "batch": args.batch,
@@ -76,28 +72,35 @@ def segment(job: Job, work: Work) -> Tally:
         "compile": args.compile,
         "library": library_of(args),
         "options": options_of(args),
-        "settings": settings,
+        "settings": job.journal.settings,
     }
+
+
+def segment(job: Job, work: Work) -> Tally:
+    """The images that are left to do."""
+    from ..predicting.run import Tally
+    from ..predicting.sources import Failure
+    from ..ray import dataset_of, predict_dataset
+    from .progress import image_progress
+
     assert job.table is not None, "what a cluster writes is a table"
-    folder = job.table.resolve()
-    with image_progress(len(work.todo)) as show, job.journal.opened(not args.resume) as journal:
+    with image_progress(len(work.todo)) as show, job.journal.opened(not job.args.resume) as journal:
         tally = Tally(show, partial(failing, journal))
         for failure in job.found.failures:
             tally.count(failure)
         if not work.batches:
             return tally
         shards = predict_dataset(
-            dataset_of(work, args.actors),
-            folder,
+            dataset_of(work, job.args.actors),
+            job.table.resolve(),
             job.card,
-            predictor,
-            actors=args.actors,
-            gpus_per_actor=args.gpus_per_actor,
-            rows=args.rows_per_shard,
+            predictor_of(job),
+            actors=job.args.actors,
+            gpus_per_actor=job.args.gpus_per_actor,
+            rows=job.args.rows_per_shard,
         )
-        for results in shards:
-            for result in results:
-                if not isinstance(result, Failure):
-                    journal.add(result)
-                tally.count(result if isinstance(result, Failure) else None)
+        for result in chain.from_iterable(shards):
+            if not isinstance(result, Failure):
+                journal.add(result)
+            tally.count(result if isinstance(result, Failure) else None)
     return tally
