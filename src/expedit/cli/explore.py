@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from .explore_page import page, serve
     except ImportError as error:
-        raise ImportError(f"expedit explore needs gradio ({error}): pip install 'expedit[app]'") from None
+        raise ImportError(f"the page needs gradio ({error}): pip install 'expedit[app]'") from None
     pictures = pictures_of(args.paths)
     model = load(args.model, **library_of(args)).to(check_device(args.device), dtype_of(args))
     with threads(args.threads):
