@@ -68,10 +68,11 @@ def cluster_to_scale(
         Centres ``(b, cells.length, c)`` and the temperature ``(b, 1, 1)``, fp32. That mean distance counts as at least
         what fp32 can resolve, so that blank images have a temperature, too.
     """
-    length = torch.linalg.vector_norm(x.detach(), dim=(1, 2), dtype=torch.float32).square() / grid.length
+    # one axis after the other: other runtimes add a million terms one by one, and lose four digits of fp32
+    length = torch.linalg.vector_norm(x.detach(), dim=2, dtype=torch.float32).square().sum(1) / grid.length
 
     def temperature(close: Tensor, at: Tables) -> Tensor:
-        distance = length - 2 * close.masked_fill(at.elsewhere, 0).sum((1, 2, 3)) / grid.length
+        distance = length - 2 * close.masked_fill(at.elsewhere, 0).sum(3).sum((1, 2)) / grid.length
         return sharpness / torch.maximum(distance, 1e-6 * length).clamp_min(1e-30)[:, None, None]
 
     return _cluster(x.detach(), grid, cells, iterations, neighbourhood, temperature)

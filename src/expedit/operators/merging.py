@@ -57,7 +57,7 @@ def _start(x: Tensor, grid: Grid, spatial: float) -> tuple[Tensor, Tensor]:
     """Every token ``[x, p, 1]``, centred, ``(b, n, c + 3)`` fp32, places in units of x; and the variance ``(b, 1)``."""
     x = x.detach().float()
     centred = x - x.mean(1, keepdim=True)
-    variance, length = (y.square().sum((1, 2), keepdim=True) / grid.length for y in (centred, x))
+    variance, length = (y.square().sum(2, keepdim=True).sum(1, keepdim=True) / grid.length for y in (centred, x))
     variance = torch.maximum(variance, 1e-6 * length).clamp_min(1e-30)  # rounding in a blank image is no structure
     row = torch.arange(grid.h, device=x.device) - 0.5 * (grid.h - 1)
     column = torch.arange(grid.w, device=x.device) - 0.5 * (grid.w - 1)
