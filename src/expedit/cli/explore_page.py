@@ -23,7 +23,8 @@ WRONG = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
 def page(explorer: Explorer, pictures: Pictures) -> gr.Blocks:
     """Pictures and settings at the left, what becomes of them at the right."""
     knobs = list(explorer.knobs)
-    with gr.Blocks(title="expedit explore", analytics_enabled=False) as app:
+    app: gr.Blocks = gr.Blocks(title="expedit explore", analytics_enabled=False)
+    with app:
         kept, chosen = gr.State(pictures), gr.State(0)
         gr.Markdown(f"## {Path(explorer.source).name}: dense and reduced")
         with gr.Row():
