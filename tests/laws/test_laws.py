@@ -121,16 +121,14 @@ PAIRS = [
     for name in METHODS
     if name in {"swin": IN_WINDOWS, "segmenter": METHODS}.get(backbone, METHODS.keys() - ON_SEGMENTER)
 ]
-COMPILED_ONCE = ("swin", "segmenter-linear")
 COMPILED = [
-    pair
-    for pair in PAIRS
-    if pair[1] in STATIC
-    and (pair[0] not in COMPILED_ONCE or pair[1] == "expedit")
-    and (pair[0] == "vit" or pair[1] not in ("expedit-delta", "regions", "shrink"))
-    and pair[1] not in ("pool-delta", "regions-logits")
+    *(("vit", name) for name in ("expedit", "evit", "tome", "pool", "regions", "shrink-regions", "algm")),
+    ("segmenter", "expedit"),
+    ("swin", "expedit"),
 ]
-"""One is enough of Swin, whose library's layers take the compiler ten seconds, of a second head and of variants."""
+"""In every run: one of each kind of cut, and each backbone once. All others are compiled in the slow runs."""
+
+COMPILED_SLOWLY = [pair for pair in PAIRS if pair[1] in STATIC and pair not in COMPILED]
 
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 every_pair = pytest.mark.parametrize(("backbone", "name"), PAIRS)
@@ -283,7 +281,10 @@ def test_reducers_decide_in_fp32(reducer):
     assert torch.allclose(small.float(), wide, atol=0.05, rtol=0.02)
 
 
-@pytest.mark.parametrize(("backbone", "name"), COMPILED)
+@pytest.mark.parametrize(
+    ("backbone", "name"),
+    [*COMPILED, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in COMPILED_SLOWLY)],
+)
 def test_static_methods_compile_to_one_graph(backbone, name):
     torch._dynamo.reset()
     fast = accelerate(build(backbone), METHODS[name])
