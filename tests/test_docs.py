@@ -122,7 +122,18 @@ def small_sam(hf):
     )
 
 
-@pytest.mark.parametrize("page", [page for page, text in TEXTS.items() if blocks(text, "python")])
+SLOW = ("docs/howto/export.md",)
+"""Pages whose programs take half a minute to write."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow) if page in SLOW else page
+        for page, text in TEXTS.items()
+        if blocks(text, "python")
+    ],
+)
 def test_python_blocks_run(page, stand_ins):
     """Those of a page one after the other, as its reader types them."""
     if any(f'"{name}"' in TEXTS[page] for name in HUB):

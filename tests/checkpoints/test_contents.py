@@ -211,7 +211,6 @@ FOREIGN = {
     "one array of numpy": lambda: b"\x93NUMPY\x01\x00v\x00{'descr': '<f4'}",
     "an HDF5 file": lambda: b"\x89HDF\r\n\x1a\n" + bytes(64),
     r"a picture \(PNG\)": lambda: b"\x89PNG\r\n\x1a\n" + bytes(64),
-    "an ONNX program": lambda: b"\x08\x07\x12\x07pytorch\x1a\x052.0.1" + bytes(64),
     "GGUF": lambda: b"GGUF\x03\x00\x00\x00" + bytes(64),
 }
 
@@ -333,3 +332,11 @@ def test_whatever_happens_the_file_is_closed(small, tmp_path):
             read_tensors(tmp_path / "m.pth")
     open_files = [link.readlink() for link in pathlib.Path("/proc/self/fd").iterdir() if link.exists()]
     assert tmp_path / "m.pth" not in open_files
+
+
+def test_a_broken_program_is_refused_by_the_runtime_of_its_kind(tmp_path):
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "model_final.pth"
+    path.write_bytes(b"\x08\x07\x12\x07pytorch\x1a\x052.0.1" + bytes(64))
+    with pytest.raises(ValueError, match=r"model_final\.pth: ONNX Runtime cannot read it"):
+        expedit.load(path)

@@ -27,6 +27,7 @@ READS = {
     "evaluate, named data": lambda path, at: ["evaluate", at / "m", f"folder:{path}", *LIMIT],
     "convert": lambda path, at: ["convert", path, "-o", at / "o.safetensors"],
     "benchmark": lambda path, at: ["benchmark", path, "--macs-only"],
+    "export": lambda path, at: ["export", path, "-o", at / "o.onnx"],
     "prepare": lambda path, at: ["prepare", "ade20k-panoptic", path],
     "doctor": lambda path, at: ["doctor", "--data", path],
 }

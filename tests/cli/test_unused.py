@@ -101,7 +101,9 @@ ALWAYS = {
     "compare": {"method", "output", "macs_only", "overwrite"},
     "convert": {"output", "force", "architecture", "part", "image_size", "norm_eps", "pos_embed"},
     "prepare": {"split", "max_pixels"},
-    "list": set(),
+    "list": {"presets"},
+    "tune": {"macs", "speedup", "agreement", "confidence", "shrink", "limit", "output", "overwrite", "revision", "task"}
+    | {"pixels", "max_pixels", "device", "dtype", "threads"},
     "doctor": {"data"},
 }
 """What changes every run of a verb, or is refused by the checkpoint's reader where it means nothing."""

@@ -9,7 +9,7 @@ from expedit.methods.presets import PRESETS, Preset
 from expedit.spec import parse
 from families import inputs, network, tensors
 
-MEASURED = next((Path(__file__).parents[2] / "results").glob("frontier_dinov2_camvid-*.csv"))
+MEASURED = next((Path(__file__).parents[2] / "results").glob("presets_dinov2_camvid-*.csv"))
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -34,5 +34,5 @@ def read(path: Path, kind: str, options: Options) -> Loaded:
     runner = RUNTIMES[kind](path)
     card = metadata_of(runner.metadata).card
     if card is None:
-        raise ValueError(f"expected an {kind} that expedit.export wrote, but its metadata has no card")
+        raise ValueError(f"{path}: expected an {kind} that expedit.export wrote, but its metadata has no card")
     return Loaded(Exported(runner, card), f"{kind} of expedit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import console
@@ -96,12 +97,12 @@ def _fits(method: Method, adapter: Adapter) -> bool:
     from ..core import Anatomy, Grid, Plan
 
     lattice = Grid(40, 40)
-    net = Anatomy(depth=24, prefix=1, heads=16, head_dim=64, grid=lattice, guides=adapter.guides)
-    try:
-        adapter.check(Plan.of(method.cuts(net), net), lattice)
-    except ValueError:
-        return False
-    return True
+    for sized in (True, False):  # a method may do without sizes where attention cannot weigh tokens
+        net = Anatomy(24, prefix=1, heads=16, head_dim=64, grid=lattice, guides=adapter.guides, sized=sized)
+        with suppress(ValueError):
+            adapter.check(Plan.of(method.cuts(net), net), lattice)
+            return True
+    return False
 
 
 def _settings(method: Method) -> str:

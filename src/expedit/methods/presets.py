@@ -37,7 +37,7 @@ PRESETS: Mapping[str, Setting] = {
         Shrink(0.795) + Regions(keep=0.738), Regions(keep=0.4623), 0.40, ("-1.3 [-1.9, -0.6]", "-4.1 [-5.0, -2.9]")
     ),
 }
-"""Measured with DINOv2 ViT-S/14 and a linear head on all 101 validation images of CamVid (results/frontier_*)."""
+"""Measured with DINOv2 ViT-S/14 and a linear head on all 101 validation images of CamVid (results/presets_*)."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -65,7 +65,7 @@ def onnx_runner(path: Path) -> Runner:
     try:
         session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # it has a class of its own for every failure
-        raise ValueError(f"ONNX Runtime cannot read it: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"{path}: ONNX Runtime cannot read it: {str(error).splitlines()[0]}") from None
     [pixels] = session.get_inputs()
     shape = tuple(side if isinstance(side, int) else None for side in pixels.shape)
     metadata = dict(session.get_modelmeta().custom_metadata_map)
@@ -82,7 +82,7 @@ def openvino_runner(path: Path) -> Runner:
         places = {name: [OPENVINO_KEY, name] for name in METADATA}
         metadata = {name: str(model.get_rt_info(at).value) for name, at in places.items() if model.has_rt_info(at)}
     except RuntimeError as error:
-        raise ValueError(f"OpenVINO cannot read it: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"{path}: OpenVINO cannot read it: {str(error).splitlines()[0]}") from None
     shape = tuple(None if side.is_dynamic else side.get_length() for side in compiled.inputs[0].partial_shape)
     return Runner(lambda image: list(compiled(image).values()), shape, metadata)
 

@@ -189,7 +189,7 @@ def _tree(place: str, spared: Path | None, broken: Callable[[str, OSError], obje
     if is_url(place):
         return list_remote(place)
     if os.path.isdir(place):
-        return ((os.path.join(place, name), name, None) for name in walk_pictures(Path(place), spared, broken))
+        return ((posixpath.join(place, name), name, None) for name in walk_pictures(Path(place), spared, broken))
     if is_archive(place):
         members = ARCHIVES[Path(place).suffix.lower()](Path(place)).members
         pictures = sorted((name for name in members if name.lower().endswith(IMAGE_ENDINGS)), key=by_stem)
