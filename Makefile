@@ -30,6 +30,7 @@ docs: $(VENV)/.docs  ## the documentation site in build/site; a warning is an er
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 dist: $(STAMP)  ## sdist and wheel, checked, and the wheel tried alone in an environment of its own
+	$(PIP) -e '.[full]'
 	rm -rf dist build/alone
 	$(BIN)/python -m build --outdir dist
 	$(BIN)/python -m twine check --strict dist/*

@@ -65,6 +65,6 @@ def test_doctor_looks_for_everything_that_users_install():
     project = tomllib.loads(text("pyproject.toml"))["project"]
     assert names_of(project["dependencies"]) == {name.lower() for name in doctor.CORE}
     extras = {name: names_of(wanted) for name, wanted in project["optional-dependencies"].items()}
-    assert extras.keys() - {"dev", "docs"} == doctor.EXTRAS.keys()
+    assert extras.keys() - {"dev", "docs", "full"} == doctor.EXTRAS.keys()
     for name, (packages, _) in doctor.EXTRAS.items():
         assert set(packages) == extras[name]
