@@ -93,9 +93,10 @@ class TokenMap:
     def mass(self) -> Tensor:
         """What all tokens together read of each reduced one ``(b, m)`` fp32: their number where each reads one."""
         b, n, k = self.index.shape
+        if self.index.is_cuda:  # a row of the matrix has a place of its own for each weight: no atomics that meet
+            return self.matrix().sum(1)
         weight = torch.ones(b, n, k, device=self.index.device) if self.weight is None else self.weight.float()
-        each = TokenMap(self.index.reshape(b, n * k, 1), None, self.length)
-        return each.total(weight.reshape(b, n * k, 1))[:, :, 0]
+        return weight.new_zeros(b, self.length).scatter_add(1, self.index.flatten(1), weight.flatten(1))
 
     def _groups(self, x: Tensor, mode: Literal["mean", "sum"]) -> Tensor:
         """Mean or sum of each group of rows, as bags of sorted rows: no atomics, so the same every time."""
