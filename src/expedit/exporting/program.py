@@ -105,7 +105,7 @@ def export(
     size = size or default_size(card)
     like = next(model.parameters()).new_empty(0)
     pixels = noise(size, like, 2 if batch == "dynamic" else batch)
-    capture = Capture(Program(fast).eval(), pixels, batch == "dynamic", OUTPUTS[card.output])
+    capture = Capture(Program(fast).eval(), pixels, batch == "dynamic", OUTPUTS)
     name = "dense" if method is None else repr(method)
     with whole_files(path) as partial, torch.no_grad():
         run = WRITERS[format](capture, partial, _metadata(model, card, size, name))

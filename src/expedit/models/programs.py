@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .card import Card, Output
+from .card import Card
 
 FORMAT = "expedit-1"
 """Of the metadata."""
@@ -24,11 +24,8 @@ METADATA = ("format", "model", "method", "card")
 OPENVINO_KEY = "expedit"
 """Where OpenVINO's file keeps it."""
 
-OUTPUTS: Mapping[Output, tuple[str, ...]] = {
-    "pixels": ("logits",),
-    "queries": ("class_logits", "mask_logits"),
-}
-"""Names of what a program returns, by what its model returns."""
+OUTPUTS = ("logits",)
+"""Names of what a program returns."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +96,13 @@ class Exported(nn.Module):
         super().__init__()
         if len(runner.shape) != 4 or runner.shape[1] != 3 or None in runner.shape[2:]:
             raise ValueError(f"expected an input of (batch, 3, height, width), got {runner.shape}")
-        if card.output not in OUTPUTS:
-            raise ValueError(f"output: expected one of {', '.join(OUTPUTS)}, got {card.output!r}")
+        if card.output != "pixels":
+            raise ValueError(f"expected a program that returns logits of pixels, got one of {card.output}")
         self.runner, self.card = runner, card
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # says where pixels go and in what dtype
 
-    def forward(self, pixels: Tensor) -> Any:
-        """What the model returns for ``(b, 3, h, w)`` fp32 pixels, at most as large as the program takes them.
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits ``(b, classes, h, w)`` of ``(b, 3, h, w)`` fp32 pixels, at most as large as the program takes them.
 
         Smaller ones are padded with zeros at the right and the bottom, and results cut to their part.
         """
@@ -122,15 +119,5 @@ class Exported(nn.Module):
             raise ValueError("an exported file runs in the dtype that it was written in; leave dtype")
         chunk = batch or b
         padded = F.pad(pixels.cpu(), (0, width - w, 0, height - h, 0, 0, 0, -b % chunk)).numpy()
-        runs = [self.runner.run(padded[first : first + chunk]) for first in range(0, b, chunk)]
-        outputs = tuple(torch.from_numpy(np.concatenate(parts))[:b] for parts in zip(*runs, strict=True))
-        cut = tuple(_cut(output, h / height, w / width).to(pixels.device) for output in outputs)
-        return cut[0] if self.card.output == "pixels" else cut
-
-
-def _cut(output: Tensor, down: float, across: float) -> Tensor:
-    """The part of a map that shows the image; anything else as it is."""
-    if output.dim() != 4:
-        return output
-    h, w = output.shape[2:]
-    return output[:, :, : round(h * down), : round(w * across)]
+        runs = [self.runner.run(padded[first : first + chunk])[0] for first in range(0, b, chunk)]
+        return torch.from_numpy(np.concatenate(runs))[:b, :, :h, :w].to(pixels.device)
