@@ -16,6 +16,7 @@ from PIL import Image
 
 from data_files import opened
 from expedit.cli import main
+from expedit.cli.predict import find_images
 from expedit.predicting import journal as journals
 from expedit.predicting import run as running
 
@@ -215,3 +216,20 @@ def test_more_than_a_hundred_images_are_labels_and_json(checkpoint, tmp_path, ca
     assert predict(checkpoint, tmp_path / "photos", "-o", tmp_path / "o") == 0
     assert "101 images: writing labels,json" in capsys.readouterr().err
     assert len(results(tmp_path / "o")) == 202
+
+
+def test_folders_are_listed_in_time_that_grows_with_their_files(tmp_path):
+    """Three times as many pictures cost about three times as much, not nine times."""
+
+    def seconds(files):
+        folder = tmp_path / str(files)
+        folder.mkdir()
+        for number in range(files):
+            (folder / f"{number:012d}.jpg").touch()
+        start = time.process_time()
+        assert len(find_images([folder]).sources) == files
+        return time.process_time() - start
+
+    seconds(10)
+    few, many = seconds(2000), seconds(6000)
+    assert many < 6 * few or many < 0.5

@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 
     from ..models.card import Card
     from ..predicting.run import Tally, Work
+    from ..predicting.sources import Found
 
 
-def run(args: argparse.Namespace, model: nn.Module, card: Card) -> int:
+def run(args: argparse.Namespace, model: nn.Module, card: Card, found: Found) -> int:
     """All images, as a data set of Ray."""
     from ..evaluation.processes import Processes
-    from ..predicting.sources import find
 
-    found = find(args.paths, args.output)
     job = Job(args, model, card, Processes(), found, ("parquet",))
     with cluster(args):
         start, work = time.perf_counter(), job.begin()

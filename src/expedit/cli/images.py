@@ -33,13 +33,10 @@ KEPT = ("revision", "task", "pixels", "dtype", "compile", "min_score")
 """Arguments that results depend on: a run with others must not be continued."""
 
 
-def run(args: argparse.Namespace, model: nn.Module, card: Card, processes: Processes) -> int:
+def run(args: argparse.Namespace, model: nn.Module, card: Card, found: Found, processes: Processes) -> int:
     """All images, in batches; the first process says how many."""
     import numpy as np
 
-    from ..predicting.sources import find
-
-    found = find(args.paths, args.output)
     job = Job(args, model, card, processes, found, chosen(args, card, len(found.sources)))
     start, work = time.perf_counter(), job.begin()
     tally = job.segment(work)

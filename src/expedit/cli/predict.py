@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..models.card import Card
+    from ..predicting.sources import Found
 
 PATHS = (
     "images, folders, patterns such as 'photos/**/*.jpg', .zip and .tar archives, URLs such as s3://bucket/photos, "
@@ -91,12 +93,21 @@ def run(args: argparse.Namespace) -> int:
         model = load(args.model, **library_of(args)).to(device_of(args, processes))
         card = card_of(model)
         refuse_unused(args, by_card(card, *clips.ONLY), *by_task(card))
+        if card.task == "video":
+            return clips.run(args, accelerated(model, args))
+        found = find_images(args.paths, args.output)
         if args.ray:
             from . import cluster
 
-            return cluster.run(args, model, card)
-        model = accelerated(model, args)
-        return clips.run(args, model) if card.task == "video" else images.run(args, model, card, processes)
+            return cluster.run(args, model, card, found)
+        return images.run(args, accelerated(model, args), card, found, processes)
+
+
+def find_images(paths: Sequence[str | Path], spared: Path | None = None) -> Found:
+    """All images that ``paths`` name, the folder ``spared`` left out; errors as of ``predicting.sources.find``."""
+    from ..predicting.sources import find
+
+    return find([str(path) for path in paths], spared)
 
 
 def accelerated(model: nn.Module, args: argparse.Namespace) -> nn.Module:
