@@ -50,11 +50,17 @@ def parse(spec: str | Method) -> Method:
 
 
 def _tuned(path: Path) -> str:
-    """The spec in a file of ``expedit tune``; ValueError or OSError with its name where there is none."""
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"{path}: expected a file of expedit tune, got one of more than {LARGEST} bytes")
+    """The spec in a file of ``expedit tune``; ValueError or FileNotFoundError with its name where there is none."""
     try:
-        content = json.loads(path.read_bytes())
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"{path}: expected a file of expedit tune, got one of more than {LARGEST} bytes")
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # a folder, a name that is too long
+        raise ValueError(f"{path}: expected a file of expedit tune, got: {error.strerror}") from None
+    try:
+        content = json.loads(text)
     except (ValueError, RecursionError):
         content = None
     spec = content.get("method") if isinstance(content, dict) else None
