@@ -11,7 +11,7 @@ from PIL import Image
 from expedit.cli import main
 from expedit.ray import Predict
 
-pytest.importorskip("pyarrow")
+pytest.importorskip("ray")  # and pyarrow with it
 
 
 @pytest.fixture
@@ -44,7 +44,6 @@ def table(folder):
 
 @pytest.mark.slow
 def test_actors_write_what_one_process_writes(photos, tmp_path, monkeypatch):
-    pytest.importorskip("ray")
     (photos / "broken.png").write_bytes(b"x")
     words = ["predict", "segmenter-mini", str(photos), "--batch", "2", "--rows-per-shard", "5"]
     assert main([*words, "-o", str(tmp_path / "one"), "--write", "parquet"]) == 2
@@ -78,7 +77,6 @@ class Dying(Predict):
 
 @pytest.mark.slow
 def test_an_actor_that_dies_loses_nothing(photos, tmp_path, monkeypatch):
-    pytest.importorskip("ray")
     words = ["predict", "segmenter-mini", str(photos), "--rows-per-shard", "5"]
     assert main([*words, "-o", str(tmp_path / "one"), "--write", "parquet"]) == 0
     trace = str(tmp_path / "died")
