@@ -109,17 +109,16 @@ def _time(
     args: argparse.Namespace,
 ) -> list[Timed]:
     """Interleaved timing at every batch size, with progress."""
-    from rich.progress import Progress
-
     from ..cost.benchmark import measure, rounds_of
     from ..cost.macs import noise
+    from .progress import Bar
 
     like = next(model.parameters()).new_empty(0, dtype=dtype_of(args), device=args.device)
     timed: list[Timed] = []
-    with Progress(console=console.notes(), transient=True) as progress:
+    with Bar(to=console.notes()) as bar:
         rounds = rounds_of(args.rounds, args.device, args.compile)
         contestants = len(counted) * (1 + len(against))
-        task = progress.add_task("timing, interleaved", total=len(args.batch) * rounds * contestants)
+        task = bar.add_task("timing, interleaved", total=len(args.batch) * rounds * contestants)
         for batch in args.batch:
             pixels = noise(size, like, batch)
             timed += measure(
@@ -129,7 +128,7 @@ def _time(
                 pixels,
                 args.rounds,
                 options=options_of(args),
-                progress=lambda: progress.advance(task),
+                progress=lambda: bar.advance(task),
                 compile=args.compile,
                 against=against,
             )

@@ -53,9 +53,10 @@ def rate(text: str) -> float:
 
 def run(args: argparse.Namespace, model: nn.Module) -> int:
     """Track things through every clip; a broken one is reported and does not stop the others."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import TextColumn
 
     from ..data.video_files import open_video
+    from .progress import Bar
 
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its remarks on damaged files; ours name the frame
     args.paths = [Path(path) for path in args.paths]
@@ -64,9 +65,7 @@ def run(args: argparse.Namespace, model: nn.Module) -> int:
             raise FileNotFoundError(f"{path}: expected a video, or a folder with the frames of one")
     check_outputs(args)
     failed = 0
-    name, speed = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[pace]}")
-    columns = name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), speed
-    with Progress(*columns, console=console.notes(), transient=True) as progress:
+    with Bar(TextColumn("{task.fields[pace]}"), to=console.notes()) as progress:
         for path in args.paths:
             try:
                 print(one_clip(model, open_video(path, args.broken), args, progress))

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import console
 from .options import (
     add_clips,
     add_compile,
@@ -247,12 +248,11 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
 
 def shown(processes: Processes) -> Progress:
     """A bar with the images done and the time left, in the first process."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from .progress import Bar
 
-    console = Console(stderr=True, quiet=processes.rank > 0)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal or console.quiet)
+    notes = console.notes()
+    notes.quiet = processes.rank > 0
+    return Bar(to=notes)
 
 
 def write(args: argparse.Namespace, scores: dict[str, Any]) -> None:

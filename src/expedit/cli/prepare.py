@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from . import console
 from .options import add_pixels
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from .progress import Bar
 
 TARGETS = ("ade20k-panoptic", "ade20k-instance")
 
@@ -22,19 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the files; what is finished already is skipped."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from ..data.ade20k_prepare import prepare_instance, prepare_panoptic
+    from .progress import Bar
 
     prepare = {"ade20k-panoptic": prepare_panoptic, "ade20k-instance": prepare_instance}[args.target]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     for split in args.split or ("train", "val"):
-        with Progress(*columns, transient=True) as progress:
-            task = progress.add_task(f"{args.target} {split}", total=None)
-
-            def show(done: int, total: int, progress: Progress = progress, task: object = task) -> None:
-                progress.update(task, completed=done, total=total)  # type: ignore[arg-type]
-
+        with Bar(to=console.notes()) as bar:
+            show = partial(_show, bar, bar.add_task(f"{args.target} {split}", total=None))
             path = prepare(args.root, split, show)
         print(path)
     return 0
+
+
+def _show(bar: Bar, task: TaskID, done: int, total: int) -> None:
+    bar.update(task, completed=done, total=total)
