@@ -101,6 +101,12 @@ SETTINGS = {
         0.67: "evovit(keep_rate=0.45)",
         0.5: "evovit(keep_rate=0.05)",
     },
+    "mixedscale": {
+        0.85: "mixedscale(keep=0.88)",
+        0.67: "mixedscale(keep=0.72)",
+        0.5: "mixedscale(keep=0.57)",
+        0.4: "mixedscale(keep=0.47)",
+    },
     "mpm": {
         0.85: "mpm(ratio=0.06, layers=(0, 2, 4, 6))",
         0.67: "mpm(ratio=0.22, layers=(2, 5))",

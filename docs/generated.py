@@ -63,6 +63,10 @@ COSTS = {
         "B(n) until the first selection, then B on r·n tokens but for the attention of the blocks that select",
         "a class token that knows what matters, and no token that is lost",
     ),
+    "mixedscale": (
+        "L · B(m), and the patches of the image at half and at a quarter of its size",
+        "large flat areas, where a network has seen objects of many sizes",
+    ),
 }
 """By method: the multiply-adds that are left, and when to use it. B(n) = 12·n·c² + 2·n²·c is a block on n tokens of
 width c, L the number of blocks, m what is left of n."""

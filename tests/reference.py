@@ -179,3 +179,66 @@ def mass(index, weight, m):
 def smaller(grid, scale):
     """Lattice of an image whose sides are ``scale`` times those of one with lattice ``grid``."""
     return tuple(max(round(scale * side), 1) for side in grid)
+
+
+def mixed_scale(x, coarse, grid, keep):
+    """(n, c) tokens and those of their windows of 2 and of 4: the leaves of a quadtree, grown split by split.
+
+    Returns the reduced tokens, what every token reads as a dense matrix (n, m), the leaf of every token, and sizes.
+    """
+    height, width = (side // 4 * 4 for side in grid)
+
+    def window(row, column, side):
+        return [(y, z) for y in range(row, row + side) for z in range(column, column + side)]
+
+    def error(node):
+        tokens = torch.stack([x[y * grid[1] + z].double() for y, z in window(*node)])
+        return (tokens - tokens.mean(0)).square().sum().item()
+
+    nodes = [(row, column, 4) for row in range(0, height, 4) for column in range(0, width, 4)]
+    nodes += [(y, z, 1) for y in range(grid[0]) for z in range(grid[1]) if y >= height or z >= width]
+    while True:
+        able = [node for node in nodes if node[2] > 1]
+        if not able or abs(len(nodes) + 3 - keep * len(x)) >= abs(len(nodes) - keep * len(x)):
+            break
+        row, column, side = widest = max(able, key=error)
+        half = side // 2
+        nodes.remove(widest)
+        nodes += [(row + y, column + z, half) for y in (0, half) for z in (0, half)]
+    nodes.sort(key=lambda node: (node[2], node[:2]))
+    first = {2: 0, 4: height * width // 4}
+    small = [
+        x[row * grid[1] + column] if side == 1 else coarse[first[side] + row // side * (width // side) + column // side]
+        for row, column, side in nodes
+    ]
+    owner = {place: number for number, node in enumerate(nodes) for place in window(*node)}
+    read = torch.zeros(len(x), len(nodes), dtype=torch.double)
+    for (y, z), number in owner.items():
+        side = nodes[number][2]
+        low, high = (max(side // 2 - 1, 0), side // 2)
+        axes = []
+        for place, length in ((y, height // side), (z, width // side)):
+            at = max((place + 0.5) / side - 0.5, 0)
+            near, part = int(at), at - int(at)
+            axes.append(((near, 1 - part), (min(near + 1, length - 1), part)))
+        if side == 1:
+            read[y * grid[1] + z, number] = 1
+            continue
+        for row, above in axes[0]:
+            for column, left in axes[1]:
+                for place in [(side * row + a, side * column + b) for a in (low, high) for b in (low, high)]:
+                    read[y * grid[1] + z, owner[place]] += above * left / 4
+    index = torch.tensor([owner[y, z] for y in range(grid[0]) for z in range(grid[1])])
+    return torch.stack(small), read, index, [node[2] ** 2 for node in nodes]
+
+
+def smaller_patches(embed, image, patch, grid):
+    """(3, H, W) pixels: patches of the mean pixels of 2 x 2, then of 4 x 4, in whole windows of 4 x 4 tokens."""
+    height, width = (side // 4 * 4 * patch for side in grid)
+    tokens = []
+    for side in (2, 4):
+        pixels = image[:, :height, :width].reshape(3, height // side, side, width // side, side).mean((2, 4))
+        for row in range(0, height // side, patch):
+            for column in range(0, width // side, patch):
+                tokens.append(embed(pixels[None, :, row : row + patch, column : column + patch])[0, :, 0, 0])
+    return torch.stack(tokens)

@@ -13,6 +13,7 @@ from expedit import (
     EViT,
     EvoViT,
     Expedit,
+    MixedScale,
     PiToMe,
     Pool,
     ToMe,
@@ -92,6 +93,9 @@ methods = st.one_of(
         EvoViT,
         keep_rate=st.floats(0.01, 1),
         layers=st.sets(st.integers(0, 30), min_size=1).map(tuple),
+    ),
+    st.builds(
+        MixedScale, keep=st.floats(0.01, 1), smooth=st.booleans(), restore=st.sampled_from(("features", "delta"))
     ),
     st.builds(ACT, query_hashes=st.integers(1, 32), seed=st.integers(0, 99)),
     st.builds(

@@ -35,6 +35,7 @@ __all__ = [
     "EViT",
     "EvoViT",
     "Expedit",
+    "MixedScale",
     "PiToMe",
     "Pool",
     "Prediction",

@@ -3,14 +3,15 @@
 import copy
 import io
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 import torch
 from torch import nn
 
 from expedit import accelerate
-from expedit.core import LOGITS, Plan, Span, TokenMap, attention, attn, mlp
+from expedit.core import LOGITS, Plan, Span, TokenMap, attention, attn, mlp, to_map, to_tokens
+from expedit.operators.lattice import identity
 from expedit.surgery import find_backbone, share
 from families import NETWORKS, inputs, network, tensors
 
@@ -164,6 +165,7 @@ METHODS = {
     "cubistmerge": lambda name: f"cubistmerge(alpha={alpha(name)}, grid={cells(name)})",
     "ats": lambda name: "ats(keep_rate=0.7, layers=(0, 1))",
     "evovit": lambda name: "evovit(layers=(0, 2))",
+    "mixedscale": lambda name: "mixedscale(keep=0.6)",
 }
 ON_EVERY_FAMILY = ("expedit", "pool", "evit", "tome", "act", "regions", "smaller")
 FEW_FAMILIES = ("dinov2", "dinov3", "eomt", "beit", "sam")
@@ -185,7 +187,7 @@ def test_batch_mates_do_not_matter_or_the_method_is_refused(name, method):
         or (method == "smaller" and name in ONE_SIZE)
         or (method in READ_CLASS_ATTENTION and (name == "videomt" or not NETWORKS[name].class_token))
     ):
-        reason = r"lattice|place of a token|needs '(cls_attention|significance|keys)'|smaller image"
+        reason = r"lattice|place of a token|needs '(cls_attention|significance|keys|coarse_patches)'|smaller image"
         with pytest.raises(ValueError, match=reason):
             accelerate(model, spec)
         return
@@ -199,6 +201,53 @@ def test_batch_mates_do_not_matter_or_the_method_is_refused(name, method):
     for key, value in one.items():
         if together[key].shape[0] == 2:
             assert (together[key][1:] - value).abs().max() < 1e-4 * max(float(value.abs().max()), 1)
+
+
+@dataclass(frozen=True)
+class Looking:
+    """Reducer: all tokens as they are; it keeps what it is shown."""
+
+    shown: list = field(default_factory=list)
+    guide = "coarse_patches"
+
+    def __call__(self, x, guide, grid):
+        self.shown.append((guide, grid))
+        return x, identity(x, grid)
+
+
+def embedded(model, image):
+    """Tokens of the patches alone, before the first block."""
+    out = model.embeddings(image)
+    out = out[0] if isinstance(out, tuple) else out
+    convolution = next(module for module in model.embeddings.modules() if isinstance(module, torch.nn.Conv2d))
+    return out[:, -(image.shape[2] // convolution.stride[0]) * (image.shape[3] // convolution.stride[1]) :], convolution
+
+
+@pytest.mark.parametrize(
+    "name", ["dinov2", "dinov2-registers", "dinov3", "vit", "siglip", "pixio", "eomt", "eomt-dinov3"]
+)
+@torch.inference_mode()
+def test_coarse_patches_are_those_of_smaller_images_at_mean_positions(name):
+    model, reducer = network(name), Looking()
+    [image] = inputs(name, batch=2).values()
+    run(with_plan(model, Plan({0: Span(reducer, 0, attn(4))})), name, batch=2)
+    [(shown, grid)] = reducer.shown
+    blank, convolution = embedded(model, torch.zeros_like(image))
+    positions = to_map(blank - convolution.bias, grid)
+    patch, want = convolution.stride[0], []
+    for side in (2, 4):
+        h, w = (length // 4 * 4 // side for length in grid)
+        pixels = image[:, :, : h * side * patch, : w * side * patch]
+        mean = torch.nn.functional.interpolate(pixels, scale_factor=1 / side, mode="area")
+        place = torch.nn.functional.interpolate(positions[:, :, : h * side, : w * side], size=(h, w), mode="area")
+        want.append(to_tokens(convolution(mean) + place))
+    assert torch.allclose(shown, torch.cat(want, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["clip", "clipseg", "vitpose", "videomt", "beit", "sam", "sam2-vision", "sam3-vision"])
+def test_networks_without_coarse_patches_say_so(name):
+    with pytest.raises(ValueError, match="needs 'coarse_patches', which this network does not have"):
+        accelerate(network(name), "mixedscale(keep=0.5)")
 
 
 SIZES = {"dinov2": (112, 70), "dinov2-backbone": (70, 140), "dinov3": (80, 48), "depth-anything": (126, 84)}

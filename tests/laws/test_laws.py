@@ -16,6 +16,7 @@ from expedit import (
     EViT,
     EvoViT,
     Expedit,
+    MixedScale,
     PiToMe,
     Pool,
     Regions,
@@ -32,6 +33,7 @@ from expedit.methods.cubistmerge import RowsThenColumns
 from expedit.methods.evit import Attentive
 from expedit.methods.evovit import SlowFast
 from expedit.methods.expedit import Clusters
+from expedit.methods.mixedscale import Quadtree
 from expedit.methods.mpm import Pairs
 from expedit.methods.pitome import Energetic
 from expedit.methods.pool import Averages
@@ -91,6 +93,7 @@ METHODS = {
     "cubistmerge": CubistMerge(alpha=2, grid=(4, 5)),
     "ats": ATS(keep_rate=0.6, layers=(1, 3)),
     "evovit": EvoViT(keep_rate=0.5, layers=(1, 3)),
+    "mixedscale": MixedScale(keep=0.5),
 }
 IN_WINDOWS = ("expedit", "expedit-features", "pool", "pool-delta", "cubistmerge")
 """What fits windows of 6 x 6: methods that keep the lattice."""
@@ -110,9 +113,10 @@ FULL_BUDGET = {
     "cubistmerge": CubistMerge(alpha=2, grid=1.0),
     "ats": ATS(keep_rate=1.0, layers=(1, 2)),
     "evovit": EvoViT(keep_rate=1.0, layers=(1, 2)),
+    "mixedscale": MixedScale(keep=1.0),
 }
 STATIC = [name for name, method in METHODS.items() if method.static]
-ON_SEGMENTER = ("pitome", "tome2d", "ailurus", "algm", "mpm", "cubistmerge", "ats", "evovit")
+ON_SEGMENTER = ("pitome", "tome2d", "ailurus", "algm", "mpm", "cubistmerge", "ats", "evovit", "mixedscale")
 """One network is enough for methods that add no kind of cut."""
 
 PAIRS = [
@@ -261,6 +265,7 @@ REDUCERS = {
     "cubistmerge": RowsThenColumns((4, 5)),
     "ats": Sampled(0.5),
     "evovit": SlowFast(0.5),
+    "mixedscale": Quadtree(MixedScale(keep=0.5)),
 }
 
 
@@ -268,9 +273,10 @@ REDUCERS = {
 def test_reducers_decide_in_fp32(reducer):
     """The same half-precision tokens, once as they are and once widened: the same choices and weights."""
     x = (3 * images(2, 48, 32)).bfloat16()
-    scored = reducer.guide in ("cls_attention", "significance")
-    guide = images(2, 48).softmax(1) if scored else x
-    wide_guide = guide if scored else x.float()
+    score = images(2, 48).softmax(1)
+    others = {"cls_attention": score, "significance": score, "coarse_patches": images(2, 10, 32).bfloat16()}
+    guide = others.get(reducer.guide, x)
+    wide_guide = guide.float()
     small, token_map = reducer(x, guide, Grid(6, 8))
     wide, wide_map = reducer(x.float(), wide_guide, Grid(6, 8))
     assert small.dtype == torch.bfloat16

@@ -43,11 +43,12 @@ class Host(WholeMaps):
 
     Attributes:
         blocks: path of the block list inside the host.
-        patches: path of the patch convolution; ``None`` where the place knows the lattice by itself.
+        patches: path of the patch convolution; ``None`` where nobody needs it: the place knows the lattice by itself.
         place: what kind of place the tokens are at.
         prefix: tokens before those of the image.
         class_token: whether the first of them is one whose attention says what matters.
         images: paths of the modules inside the host that are given the image; none where a smaller one does not fit.
+        sums: whether tokens are patches plus positions, so that those of windows of patches can be made.
     """
 
     blocks: str
@@ -56,13 +57,16 @@ class Host(WholeMaps):
     prefix: Callable[[Any], int] = _registers
     class_token: bool = True
     images: tuple[str, ...] = ()
+    sums: bool = True
 
     @property
     def guides(self) -> frozenset[Guide]:
         """See ``Adapter``; what blocks on a lattice attend to is not read."""
         if self.place.reason:
             return frozenset(("tokens",))
-        return frozenset(("tokens", "keys", *(("cls_attention", "significance") if self.class_token else ())))
+        looks: tuple[Guide, ...] = ("cls_attention", "significance") if self.class_token else ()
+        patches: tuple[Guide, ...] = ("coarse_patches",) if self.sums and self.patches is not None else ()
+        return frozenset(("tokens", "keys", *looks, *patches))
 
     def anatomy(self, backbone: Any) -> Anatomy:
         """See ``Adapter``."""
@@ -73,7 +77,7 @@ class Host(WholeMaps):
             heads=heads,
             head_dim=width // heads,
             grid=nominal_of(backbone),
-            guides=self.guides,
+            guides=self.guides if _unnormed(backbone) else self.guides - {"coarse_patches"},
             sized=not self.place.reason,
             resizes=self._resizes(backbone),
         )
@@ -92,7 +96,8 @@ class Host(WholeMaps):
         if read.reader is not None:
             read.reader.register_forward_pre_hook(notes.hear, with_kwargs=True)
         if self.patches is not None:
-            _put(host, self.patches, NotedPatches.around(part(host, self.patches), notes))
+            coarse = plan.guide_for(0) == "coarse_patches"
+            _put(host, self.patches, NotedPatches.around(part(host, self.patches), notes, coarse))
         self._shrink(host, plan.scale, notes)
         unmask(host)
         children = list(blocks.children())
@@ -171,6 +176,11 @@ class Host(WholeMaps):
         return _in_stages(host, plan, place) if self.place is StagedWindows else plan
 
 
+def _unnormed(host: Any) -> bool:
+    """Whether nothing but positions comes between the patches and the first block of timm's networks."""
+    return all(isinstance(part(host, name), nn.Identity | None) for name in ("norm_pre", "patch_embed.norm"))
+
+
 def _in_stages(host: Any, plan: Plan, place: Plain) -> Plan:
     """Spans end with the stage that they start in; ValueError where a block of that stretch changes the lattice."""
     ends = [end + 1 for end in host.stage_ends]
@@ -231,11 +241,11 @@ ROWS: tuple[tuple[Host, tuple[str, ...]], ...] = (
         ("transformers.models.pixio.modeling_pixio.PixioModel",),
     ),
     (
-        Host("encoder.layer", CONVOLUTION, prefix=_nothing, class_token=False),
+        Host("encoder.layer", CONVOLUTION, prefix=_nothing, class_token=False, sums=False),  # patches overlap the edge
         ("transformers.models.vitpose_backbone.modeling_vitpose_backbone.VitPoseBackbone",),
     ),
     (
-        Host("encoder.layers", EMBEDDING, images=EMBEDDINGS),
+        Host("encoder.layers", EMBEDDING, images=EMBEDDINGS, sums=False),  # a norm comes before the first block
         (
             "transformers.models.clip.modeling_clip.CLIPVisionModel",
             "transformers.models.clipseg.modeling_clipseg.CLIPSegVisionModel",
@@ -246,11 +256,12 @@ ROWS: tuple[tuple[Host, tuple[str, ...]], ...] = (
         ("transformers.models.siglip.modeling_siglip.SiglipVisionModel",),
     ),
     (
-        Host("layers", None, FixedLattice, QUERIES),
-        (
-            "transformers.models.eomt.modeling_eomt.EomtForUniversalSegmentation",
-            "transformers.models.eomt_dinov3.modeling_eomt_dinov3.EomtDinov3ForUniversalSegmentation",
-        ),
+        Host("layers", CONVOLUTION, FixedLattice, QUERIES),
+        ("transformers.models.eomt.modeling_eomt.EomtForUniversalSegmentation",),
+    ),
+    (
+        Host("layers", "embeddings.patch_embeddings", FixedLattice, QUERIES),
+        ("transformers.models.eomt_dinov3.modeling_eomt_dinov3.EomtDinov3ForUniversalSegmentation",),
     ),
     (  # two stretches of blocks: what the class token attended to in the first is unknown in the second
         Host("layers", None, FixedLattice, QUERIES, class_token=False),

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core import Grid, shrunk
+from ..core import Grid, change_of_patches, shrunk
 
 
 class Notes:
@@ -48,6 +48,16 @@ class Notes:
         self._facts()["whole"] = value
 
     @property
+    def change(self) -> Tensor | None:
+        """What patches of smaller images differ by from the means of those of the image; who reads it takes it."""
+        change: Tensor | None = self._facts().pop("change", None)
+        return change
+
+    @change.setter
+    def change(self, value: Tensor) -> None:
+        self._facts()["change"] = value
+
+    @property
     def all_wanted(self) -> bool:
         """Whether the caller asked for the hidden states of all blocks."""
         return bool(self._facts().get("all_wanted", False))
@@ -65,12 +75,16 @@ class Notes:
 
 
 class NotedPatches(nn.Conv2d):
-    """A patch convolution, the same tensors under the same names, that notes the lattice it makes."""
+    """A patch convolution, the same tensors under the same names, that notes the lattice it makes.
+
+    With ``coarse`` also what patches of smaller images differ by.
+    """
 
     notes: Notes
+    coarse: bool
 
     @classmethod
-    def around(cls, theirs: nn.Conv2d, notes: Notes) -> NotedPatches:
+    def around(cls, theirs: nn.Conv2d, notes: Notes, coarse: bool) -> NotedPatches:
         """What stands for ``theirs``."""
         made = cls(
             theirs.in_channels,
@@ -81,13 +95,15 @@ class NotedPatches(nn.Conv2d):
             bias=theirs.bias is not None,
             device="meta",
         )
-        made.weight, made.bias, made.notes = theirs.weight, theirs.bias, notes
+        made.weight, made.bias, made.notes, made.coarse = theirs.weight, theirs.bias, notes, coarse
         return made.train(theirs.training)
 
     def forward(self, input: Tensor) -> Tensor:
         """``(b, 3, H, W) -> (b, c, h, w)``."""
         feature_map = super().forward(input)
         self.notes.grid = Grid(*feature_map.shape[2:])
+        if self.coarse:
+            self.notes.change = change_of_patches(super().forward, input, feature_map)
         return feature_map
 
 

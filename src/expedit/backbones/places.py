@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..core import Context, Grid, Rotation, Side, Stream, TokenMap, enlarged
+from ..core import Context, Grid, Rotation, Side, Stream, TokenMap, coarse_tokens, enlarged
 from ..operators.windows import merge, partition
 from .notes import Notes
 
@@ -56,7 +56,9 @@ class Plain:
         table, side = self.table(call), {}
         if table is not None:
             side["rotation"] = Rotation(*(phasor.expand(x.shape[0], -1, -1) for phasor in table))
-        return enlarged(Stream(x, prefix, grid, side, lead=prefix - self.prefix), notes.whole or grid)
+        change = notes.change
+        coarse = None if change is None else coarse_tokens(x[:, prefix:], change, grid)
+        return enlarged(Stream(x, prefix, grid, side, lead=prefix - self.prefix, coarse=coarse), notes.whole or grid)
 
     def leave(self, stream: Stream) -> Tensor:
         """Tokens as the host knows them."""

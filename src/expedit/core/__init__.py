@@ -1,6 +1,7 @@
 """The sandwich: reduce the tokens, run anything on the few, read all of them back. Imports torch only."""
 
 from .attention import GroupedQueries, attention, show
+from .coarse import change_of_patches, coarse_tokens, windows_of
 from .companions import Rotation
 from .cuts import (
     FEATURES,
@@ -54,6 +55,8 @@ __all__ = [
     "attention",
     "attn",
     "bilinear",
+    "change_of_patches",
+    "coarse_tokens",
     "drive",
     "enlarged",
     "mlp",
@@ -63,5 +66,6 @@ __all__ = [
     "to_map",
     "to_the_end",
     "to_tokens",
+    "windows_of",
     "without_guide",
 ]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal, Protocol, TypeVar
+from typing import ClassVar, Literal, Protocol, TypeVar, get_args
 
 from torch import Tensor
 
 from .tokens import Grid, TokenMap
 
 Restore = Literal["logits", "features", "delta"]
-Guide = Literal["tokens", "keys", "cls_attention", "significance"]
+Guide = Literal["tokens", "keys", "cls_attention", "significance", "coarse_patches"]
 
 FEATURES: int = 1_000_000
 """Named end: after the final norm. Larger than every half-block, so positions compare with ``<``."""
@@ -34,10 +34,10 @@ class Reducer(Protocol):
 
     @property
     def guide(self) -> Guide:
-        """What it wants to be shown beside the tokens; ``attention.show`` says what each is."""
+        """What it wants to be shown beside the tokens; ``attention.show`` and ``coarse_tokens`` say what each is."""
 
     def __call__(self, x: Tensor, guide: Tensor, grid: Grid | None) -> tuple[Tensor, TokenMap]:
-        """Reduce ``x`` ``(b, n, c)``; ``guide``: tokens or keys ``(b, n, c)``, or a score ``(b, n)``."""
+        """Reduce ``x`` ``(b, n, c)``; ``guide``: tokens or keys ``(b, n, c)``, a score ``(b, n)``, or windows."""
 
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
@@ -105,7 +105,7 @@ class Anatomy:
         heads: attention heads of every block.
         head_dim: width of one head.
         grid: token lattice of an image of the size the network was made for, where it has one.
-        guides: what the attention steps can show a reducer.
+        guides: what the attention steps, and the embedding, can show a reducer.
         sized: whether attention can weight tokens by their size.
         resizes: whether it takes images of any size.
     """
@@ -115,7 +115,7 @@ class Anatomy:
     heads: int
     head_dim: int
     grid: Grid | None = None
-    guides: frozenset[Guide] = frozenset(("tokens", "keys", "cls_attention", "significance"))
+    guides: frozenset[Guide] = frozenset(get_args(Guide))
     sized: bool = True
     resizes: bool = True
 
@@ -186,7 +186,7 @@ class Plan:
         )
 
     def guide_for(self, position: int) -> Guide | None:
-        """What the step before ``position`` has to show the reducer that cuts in there."""
+        """What the step before ``position``, or the embedding, has to show the reducer that cuts in there."""
         span = self.spans.get(position)
         return None if span is None or span.reducer.guide == "tokens" else span.reducer.guide
 
@@ -225,5 +225,8 @@ def _check_guide(span: Span, net: Anatomy, around: Mapping[int, Around]) -> None
     name, guide = type(span.reducer).__name__, span.reducer.guide
     if guide not in net.guides:
         raise ValueError(f"{name} needs {guide!r}, which this network does not have (it has {sorted(net.guides)})")
-    if guide != "tokens" and (span.start % 2 == 0 or span.start - 1 in around):
+    if guide == "coarse_patches":
+        if span.start:
+            raise ValueError(f"{name}: {guide!r} exist only before the first block")
+    elif guide != "tokens" and (span.start % 2 == 0 or span.start - 1 in around):
         raise ValueError(f"{name}: {guide!r} exists only right after an attention step that no other cut wraps")

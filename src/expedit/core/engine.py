@@ -76,7 +76,7 @@ def drive(
         The stream after the last step (reductions that stop later still open) and the tapped copies.
     """
     tapped: dict[int, Stream] = {}
-    guide: Tensor | None = None
+    guide = stream.coarse
     stop = first + len(steps)
     for position, step in enumerate(steps, first):
         stream = stream.restored(position)

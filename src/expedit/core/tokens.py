@@ -44,6 +44,7 @@ class TokenMap:
         length: M, from shapes and settings, never from data.
         grid: lattice of the M tokens; ``None`` once they left it.
         sizes: ``(b, m)`` float, how many tokens each reduced one stands for, where attention shall weight it so.
+        parts: whether a token is part of the first reduced one that it reads, whatever it reads of others.
     """
 
     index: Tensor
@@ -51,6 +52,7 @@ class TokenMap:
     length: int
     grid: Grid | None = None
     sizes: Tensor | None = None
+    parts: bool = False
 
     def __post_init__(self) -> None:
         if self.index.dim() != 3:
@@ -77,9 +79,10 @@ class TokenMap:
     def down(self, x: Tensor) -> Tensor:
         """Mean over the tokens that read each reduced one, ``(b, n, c) -> (b, m, c)``; zero where nobody reads it.
 
-        With weights the mean is weighted by them. Use it for companions of the tokens: RoPE tables, positions, masks.
+        With weights the mean is weighted by them, or taken of the parts where it has any. Use it for companions of the
+        tokens: RoPE tables, positions, masks.
         """
-        if self.weight is None:
+        if self.weight is None or self.parts:
             return self._groups(x, "mean")
         weight = self.matrix(torch.float32).transpose(1, 2)
         mass = weight.sum(2, keepdim=True)
@@ -135,7 +138,7 @@ class TokenMap:
 
     def owner(self) -> Tensor:
         """The reduced token each token reads most, ``(b, n)`` int64: the clusters as a picture."""
-        if self.weight is None:
+        if self.weight is None or self.parts:
             return self.index[:, :, 0]
         return self.index.gather(2, self.weight.argmax(2, keepdim=True))[:, :, 0]
 
@@ -186,6 +189,7 @@ class Stream:
         side: companions of the n tokens by name.
         opened: reductions still to be undone, outermost first.
         lead: place of the class token among the prefix; 0 unless other tokens joined before it.
+        coarse: tokens ``(b, k, c)`` of windows of the lattice, made by the embedding for a reducer that asks for them.
     """
 
     x: Tensor
@@ -194,6 +198,7 @@ class Stream:
     side: Side = field(default_factory=dict)
     opened: tuple[Opened, ...] = ()
     lead: int = 0
+    coarse: Tensor | None = None
 
     @property
     def tokens(self) -> Tensor:
@@ -212,6 +217,7 @@ class Stream:
             grid=token_map.grid,
             side=reduced_side(self.side, token_map, self.grid),
             opened=(*self.opened, Opened(token_map, stop, self.grid, self.side, origin)),
+            coarse=None,
         )
 
     def joined(self, tokens: Tensor) -> Stream:

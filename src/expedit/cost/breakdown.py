@@ -79,7 +79,7 @@ class _MeteredReducer:
         with self.meter.inside("reduce"):
             small, m = self.reducer(x, guide, grid)
         self.meter.go_on_with("blocks after")
-        return small, _MeteredMap(m.index, m.weight, m.length, m.grid, m.sizes, self.meter)
+        return small, _MeteredMap(**vars(m), meter=self.meter)
 
 
 def parts(model: nn.Module, pixels: Tensor, gauge: Callable[[], float]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from .cubistmerge import CubistMerge
 from .evit import EViT
 from .evovit import EvoViT
 from .expedit import Expedit
+from .mixedscale import MixedScale
 from .mpm import MPM
 from .pitome import PiToMe
 from .pool import Pool
@@ -34,6 +35,7 @@ METHODS: dict[str, type[Method]] = {
     "cubistmerge": CubistMerge,
     "ats": ATS,
     "evovit": EvoViT,
+    "mixedscale": MixedScale,
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "EViT",
     "EvoViT",
     "Expedit",
+    "MixedScale",
     "PiToMe",
     "Pool",
     "Preset",

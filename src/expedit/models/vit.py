@@ -19,6 +19,8 @@ from ..core import (
     Step,
     Stream,
     attn,
+    change_of_patches,
+    coarse_tokens,
     drive,
     enlarged,
     show,
@@ -156,11 +158,16 @@ class ViT(nn.Module):
         patch = Grid(self.patch, self.patch)
         image = pad_to_multiple(image, patch)
         whole = Grid(image.shape[2] // patch.h, image.shape[3] // patch.w)
-        feature_map = self.patch_embed(shrunk(image, patch, self.plan.scale))
+        image = shrunk(image, patch, self.plan.scale)
+        feature_map = self.patch_embed(image)
         grid = Grid(*feature_map.shape[2:])
         tokens = to_tokens(feature_map) + self._positions(grid)
         first = (self.cls_token + self.pos_embed[:, :1]).expand(tokens.shape[0], -1, -1)
-        return enlarged(Stream(torch.cat((first, tokens), 1), prefix=1, grid=grid), whole)
+        stream = Stream(torch.cat((first, tokens), 1), prefix=1, grid=grid)
+        if self.plan.guide_for(0) == "coarse_patches":
+            change = change_of_patches(self.patch_embed, image, feature_map)
+            stream = replace(stream, coarse=coarse_tokens(tokens, change, grid))
+        return enlarged(stream, whole)
 
     def _positions(self, grid: Grid) -> Tensor:
         """Positions of the patches ``(1, grid.length, c)``, resized if the map is not the nominal one."""
