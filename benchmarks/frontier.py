@@ -1,23 +1,35 @@
-"""The neutral table: what methods lose on CamVid at equal multiply-adds, with a pre-trained DINOv2 and a linear head.
+"""The neutral tables: what methods lose at equal multiply-adds, settings chosen on training images.
 
-    python benchmarks/frontier.py WEIGHTS CAMVID [-m SPEC …] [--split train --every 30] [--device cuda] [-o FILE.csv]
+    python benchmarks/frontier.py camvid WEIGHTS CAMVID [-m SPEC …] [--device cuda] [-o FILE.csv]
+    python benchmarks/frontier.py saliency WEIGHTS CAMVID
+    python benchmarks/frontier.py toy
+    python benchmarks/frontier.py toy --split train --every 8 --choose
 
-WEIGHTS and CAMVID are as in benchmarks/dinov2.py. Without ``-m`` all of ``SETTINGS``, chosen on training images. Every
-image runs once through every model, the dense one first. Columns: multiply-adds of the backbone, operators included,
-as a share of the dense ones; mIoU and its difference to the dense network's with a 95 % interval (paired bootstrap over
-blocks of ``--block`` neighbouring frames); share of pixels whose class is the dense network's; milliseconds of the
-backbone per image and how much faster that is (``--rounds``, models in turn, on one image of noise).
+``camvid``: a pre-trained DINOv2 with a linear head; WEIGHTS and CAMVID are as in benchmarks/dinov2.py. ``saliency``:
+the same network and pictures with the decoder in ``WEIGHTS/saliency_decoder.safetensors``, judged by the dense mask
+(above 0.5). ``toy``: segmenter-mini on the pictures it draws itself. Without ``-m`` the settings of frontier.yaml; with
+``--choose`` its families, each turned until it fits a share, of which the best are printed as YAML.
+
+Every image runs once through every model, the dense one first. Columns: multiply-adds, operators included, as a share
+of the dense ones (DINOv2: of the backbone); mIoU (saliency: IoU of the mask) and its difference to the dense network's
+with a 95 % interval (paired bootstrap over blocks of ``--block`` neighbouring frames); share of pixels whose class is
+the dense network's; milliseconds per image and how much faster that is (``--rounds``, models in turn, on one image of
+noise).
 """
 
 import argparse
 import csv
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import yaml
 from dinov2 import CAMVID, PATCH, VOID, pixels_of, tokens_of
 from PIL import Image
 from rich.progress import Progress
@@ -25,176 +37,190 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 from transformers import Dinov2Model
 
-from expedit import accelerate
+from expedit import accelerate, load, predict
 from expedit.cost.macs import cost, noise
 from expedit.cost.speed import environment, interleave, threads
+from expedit.data import open_dataset
 from expedit.metrics import SemanticScores, confusion
 from expedit.spec import parse
 from expedit.surgery import DTYPES, optimized
+from expedit.tuning.budget import Family
 
-SETTINGS = {
-    "regions": {
-        0.85: "regions(alpha=0, keep=0.88)",
-        0.67: "regions(keep=0.72)",
-        0.5: "regions(keep=0.5625)",
-        0.4: "regions(alpha=0, keep=0.48)",
-    },
-    "shrink": {
-        0.85: "shrink(scale=0.94)",
-        0.67: "shrink(scale=0.86)",
-        0.5: "shrink(scale=0.763)",
-        0.4: "shrink(scale=0.685)",
-    },
-    "shrink + regions": {
-        0.67: "shrink(scale=0.89) + regions(keep=0.9)",
-        0.5: "shrink(scale=0.875) + regions(keep=0.73)",
-        0.4: "shrink(scale=0.85) + regions(keep=0.66)",
-    },
-    "expedit": {
-        0.85: "expedit(alpha=4, grid=0.9, sharpness=8.0)",
-        0.67: "expedit(alpha=4, grid=0.74, sharpness=8.0)",
-        0.5: "expedit(alpha=1, grid=0.708, sharpness=40.0)",
-        0.4: "expedit(alpha=2, grid=0.58, sharpness=8.0)",
-    },
-    "expedit, published weights, tuned": {
-        0.85: "expedit(alpha=4, grid=0.9, sharpness=40.0, size_bias=False, normalize='l2')",
-        0.67: "expedit(alpha=4, grid=0.74, sharpness=40.0, size_bias=False, normalize='l2')",
-        0.5: "expedit(alpha=1, grid=(20, 26), sharpness=40.0, size_bias=False, normalize='l2')",
-        0.4: "expedit(alpha=1, grid=(17, 24), sharpness=40.0, size_bias=False, normalize='l2')",
-    },
-    "expedit, published temperature": {
-        0.67: "expedit(alpha=1, grid=0.82, temperature=0.02, normalize='l2')",
-        0.5: "expedit(alpha=1, grid=0.7, temperature=0.02, normalize='l2')",
-        0.4: "expedit(alpha=2, grid=0.58, temperature=0.02, normalize='l2')",
-    },
-    "ailurus": {
-        0.85: "ailurus(alpha=1, keep=0.84, neighbours=2)",
-        0.67: "ailurus(alpha=2, keep=0.64, neighbours=2)",
-        0.5: "ailurus(alpha=1, keep=0.52, neighbours=2)",
-        0.4: "ailurus(alpha=1, keep=0.4, neighbours=2)",
-    },
-    "algm": {
-        0.85: "algm(windows=0.15, ratio=0.075, layers=(1, 5))",
-        0.67: "algm(windows=0.35, ratio=0.175, layers=(1, 5))",
-        0.5: "algm(windows=0.45, ratio=0.225, layers=(0, 2))",
-        0.4: "algm(windows=0.55, ratio=0.275, layers=(0, 2))",
-    },
-    "ats": {
-        0.67: "ats(keep_rate=0.73)",
-        0.5: "ats(keep_rate=0.52)",
-        0.4: "ats(keep_rate=0.31)",
-    },
-    "cubistmerge": {
-        0.85: "cubistmerge(alpha=4, grid=0.9)",
-        0.67: "cubistmerge(alpha=4, grid=0.75)",
-        0.5: "cubistmerge(alpha=4, grid=0.55)",
-        0.4: "cubistmerge(alpha=1, grid=0.65)",
-    },
-    "evit": {
-        0.85: "evit(keep_rate=0.8, layers=(4,))",
-        0.67: "evit(keep_rate=0.56, layers=(4,))",
-        0.5: "evit(keep_rate=0.4, layers=(2,))",
-        0.4: "evit(keep_rate=0.32, layers=(3, 6, 9))",
-    },
-    "evovit": {
-        0.85: "evovit(keep_rate=0.77)",
-        0.67: "evovit(keep_rate=0.45)",
-        0.5: "evovit(keep_rate=0.05)",
-    },
-    "mixedscale": {
-        0.85: "mixedscale(keep=0.88)",
-        0.67: "mixedscale(keep=0.72)",
-        0.5: "mixedscale(keep=0.57)",
-        0.4: "mixedscale(keep=0.47)",
-    },
-    "mpm": {
-        0.85: "mpm(ratio=0.06, layers=(0, 2, 4, 6))",
-        0.67: "mpm(ratio=0.22, layers=(2, 5))",
-        0.5: "mpm(ratio=0.38, layers=(2, 5))",
-        0.4: "mpm(ratio=0.26, layers=(0, 2, 4, 6))",
-    },
-    "pitome": {
-        0.85: "pitome(keep=0.975)",
-        0.4: "pitome(keep=0.85)",
-    },
-    "pool": {
-        0.85: "pool(alpha=5, grid=0.9)",
-        0.67: "pool(alpha=4, grid=0.74)",
-        0.5: "pool(alpha=5, grid=0.42)",
-        0.4: "pool(alpha=1, grid=0.66)",
-    },
-    "tome": {
-        0.67: "tome(ratio=0.35)",
-        0.5: "tome(ratio=0.5)",
-    },
-    "tome2d": {
-        0.85: "tome2d(ratio=0.22, branches='attention')",
-        0.67: "tome2d(ratio=0.52, branches='attention')",
-        0.4: "tome2d(ratio=0.58, branches='both')",
-    },
-}
-"""By method and share of the dense multiply-adds: of 579 settings on a grid those whose true multiply-adds lie within
-0.02 of it, and of these the one of most mIoU on 25 training images (every 15th). A missing share has no such setting.
-"""
+TABLES = yaml.safe_load(Path(__file__).with_name("frontier.yaml").read_text(encoding="utf-8"))
+SHARES, WITHIN = (0.85, 0.67, 0.5, 0.4), 0.02
 DRAWS = 2000
 
 
-@torch.inference_mode()
-def labels_of(model, head, pixels, size):
-    """Class of every pixel ``size`` by the linear head on the normed tokens."""
-    tokens = tokens_of(model, pixels).float() @ head["weight"].T + head["bias"]
-    logits = tokens[0].T.unflatten(1, (CAMVID[0] // PATCH, CAMVID[1] // PATCH))[None]
-    return F.interpolate(logits, size, mode="bilinear", align_corners=False)[0].argmax(0).cpu().numpy()
+class Subject(NamedTuple):
+    """A network, its pictures and what is judged.
 
+    Attributes:
+        model: dense.
+        settings: key of frontier.yaml.
+        size: (height, width) in pixels that multiply-adds and times are of.
+        pictures: whatever ``labels`` takes first, with the true class of every pixel; ``None`` where the dense
+            network's are the truth.
+        labels: of a model on a picture, class of every pixel.
+        classes: how many.
+        score: percent, of a confusion matrix ``(images, classes, classes)``.
+    """
 
-def run(models, head, pairs, advance):
-    """Per model: confusion of every image ``(images, classes, classes)`` and its agreement with the dense network."""
-    classes, weight = len(head["bias"]), next(models["dense"].parameters())
-    counts = {name: np.zeros((len(pairs), classes, classes), np.int64) for name in models}
-    same = {name: np.zeros(len(pairs)) for name in models}
-    for number, (image, label) in enumerate(pairs):
-        want, dense = np.asarray(Image.open(label)), None
-        pixels = pixels_of(image, CAMVID).to(weight)
-        for name, model in models.items():
-            labels = labels_of(model, head, pixels, want.shape)
-            dense = labels if dense is None else dense
-            counts[name][number] = confusion(labels, want, classes, ignore=VOID)
-            same[name][number] = (labels == dense).mean()
-            advance()
-    return counts, same
+    model: torch.nn.Module
+    settings: str
+    size: tuple[int, int]
+    pictures: list
+    labels: Callable
+    classes: int
+    score: Callable
 
 
 def miou(counts):
     return 100 * SemanticScores(counts.sum(0)).miou()
 
 
-def interval(counts, dense, block, seed=0):
+def iou_of_mask(counts):
+    (_, more), (less, both) = counts.sum(0)
+    return 100 * both / max(both + more + less, 1)
+
+
+def dinov2_of(args):
+    """The network, and pairs of picture and label file."""
+    base = Dinov2Model.from_pretrained(args.weights, dtype=torch.float32).eval()
+    lines = (args.camvid / f"{args.split}.txt").read_text().split("\n")
+    return base, [[args.camvid / name for name in line.split()] for line in lines if line][:: args.every][: args.limit]
+
+
+def tensors_of(args, name):
+    return {key: value.float().to(args.device) for key, value in load_file(args.weights / name).items()}
+
+
+def as_map(tokens):
+    return tokens[0].T.unflatten(1, (CAMVID[0] // PATCH, CAMVID[1] // PATCH))[None]
+
+
+def camvid(args):
+    base, pairs = dinov2_of(args)
+    head = tensors_of(args, "camvid_linear_392x504.safetensors")
+
+    def labels(model, picture):
+        pixels, size = picture
+        logits = as_map(tokens_of(model, pixels.to(next(model.parameters()))).float() @ head["weight"].T + head["bias"])
+        return F.interpolate(logits, size, mode="bilinear", align_corners=False)[0].argmax(0).cpu().numpy()
+
+    def picture(image, label):
+        want = np.asarray(Image.open(label))
+        return (pixels_of(image, CAMVID), want.shape), np.where(want == VOID, 255, want)
+
+    pictures = [lambda pair=pair: picture(*pair) for pair in pairs]
+    return Subject(base, "dinov2", CAMVID, pictures, labels, len(head["bias"]), miou)
+
+
+def saliency(args):
+    base, pairs = dinov2_of(args)
+    decoder = tensors_of(args, "saliency_decoder.safetensors")
+
+    def labels(model, pixels):
+        x = as_map(tokens_of(model, pixels.to(next(model.parameters()))).float())
+        for layer in (1, 2, 3):
+            x = F.conv_transpose2d(x, decoder[f"upconv{layer}.weight"], decoder[f"upconv{layer}.bias"], 2, 1)
+            scale, shift, mean, variance = (
+                decoder[f"bn{layer}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
+            )
+            x = F.batch_norm(x, mean, variance, scale, shift).relu()
+        logits = F.conv2d(x, decoder["final_conv.weight"], decoder["final_conv.bias"])
+        return (logits[0, 0] > 0).long().cpu().numpy()
+
+    pictures = [lambda image=image: (pixels_of(image, CAMVID), None) for image, _ in pairs]
+    return Subject(base, "dinov2", CAMVID, pictures, labels, 2, iou_of_mask)
+
+
+def toy(args):
+    model, data = load("segmenter-mini"), open_dataset("toy", args.split)
+    places = range(len(data))[:: args.every][: args.limit]
+    pictures = [lambda place=place: (data[place].image, data[place].label) for place in places]
+    return Subject(
+        model, "toy", (256, 256), pictures, lambda m, image: predict(m, image).labels, len(data.classes), miou
+    )
+
+
+SUBJECTS = {"camvid": camvid, "saliency": saliency, "toy": toy}
+
+
+def candidates(subject):
+    """By method and share of the multiply-adds: settings of its families that just fit."""
+    dense = cost(subject.model, None, subject.size).true_macs
+
+    @cache
+    def share(method):
+        return cost(subject.model, method, subject.size).true_macs / dense
+
+    def build(spec, left):
+        values = {"left": left, "gone": 1 - left, "half": (1 - left) / 2, "most": (1 + left) / 2}
+        return (parse(spec.format(**{name: round(value, 4) for name, value in values.items()})),)
+
+    found = {}
+    for name, specs in TABLES["families"].items():
+        for spec in specs:
+            family = Family(lambda left, spec=spec: build(spec, left))
+            for goal in SHARES:
+                for method in family.within(goal, share):
+                    if share(method) > goal - WITHIN:
+                        found.setdefault((name, goal), []).append(method)
+    return found
+
+
+def chosen(found, quality):
+    """YAML of the best of every method and share."""
+    table = {}
+    for (name, goal), methods in found.items():
+        table.setdefault(name, {})[goal] = repr(max(methods, key=lambda method: quality[repr(method)]))
+    return yaml.safe_dump(table, sort_keys=False, width=200)
+
+
+@torch.inference_mode()
+def run(subject, models, advance):
+    """Per model: confusion of every image ``(images, classes, classes)`` and its agreement with the dense network."""
+    images, classes = len(subject.pictures), subject.classes
+    counts = {name: np.zeros((images, classes, classes), np.int64) for name in models}
+    same = {name: np.zeros(images) for name in models}
+    for number, read in enumerate(subject.pictures):
+        (picture, want), dense = read(), None
+        for name, model in models.items():
+            labels = subject.labels(model, picture)
+            dense = labels if dense is None else dense
+            counts[name][number] = confusion(labels, dense if want is None else want, classes)
+            same[name][number] = (labels == dense).mean()
+            advance()
+    return counts, same
+
+
+def interval(counts, dense, block, score=miou, seed=0):
     """95 % interval of the difference in mIoU: images are drawn in blocks of neighbours, the same for both networks."""
     generator, images = np.random.default_rng(seed), len(counts)
     blocks = [np.arange(first, min(first + block, images)) for first in range(0, images, block)]
     draws = generator.integers(len(blocks), size=(DRAWS, len(blocks)))
     drawn = [np.concatenate([blocks[i] for i in draw]) for draw in draws]
-    return np.percentile([miou(counts[places]) - miou(dense[places]) for places in drawn], [2.5, 97.5])
+    return np.percentile([score(counts[places]) - score(dense[places]) for places in drawn], [2.5, 97.5])
 
 
-def timings(models, rounds, device):
+def timings(models, size, rounds, device):
     """Seconds of each model on one image of noise, in turn; empty without rounds."""
-    pixels = noise(CAMVID, next(models["dense"].parameters()))
+    pixels = noise(size, next(models["dense"].parameters()))
     runs = {name: lambda model=model: model(pixels) for name, model in models.items()}
     with torch.inference_mode():
         return interleave(runs, rounds, 1 if device == "cpu" else 3, device) if rounds else {}
 
 
-def rows_of(models, macs, counts, same, timed, block):
+def rows_of(models, macs, counts, same, timed, block, score):
     """One row per model, dense first."""
     for name, count in zip(models, macs, strict=True):
-        value, low, high = miou(counts[name]), *interval(counts[name], counts["dense"], block)
+        value, low, high = score(counts[name]), *interval(counts[name], counts["dense"], block, score)
         row = {
             "method": name,
             "mac_ratio": f"{count / macs[0]:.3f}",
             "gmacs": f"{count / 1e9:.2f}",
             "miou": f"{value:.2f}",
-            "delta": f"{value - miou(counts['dense']):+.2f}",
+            "delta": f"{value - score(counts['dense']):+.2f}",
             "delta_low": f"{low:+.2f}",
             "delta_high": f"{high:+.2f}",
             "agreement": f"{100 * same[name].mean():.2f}",
@@ -214,11 +240,13 @@ def write(rows, facts, file):
         table.writerows(rows)
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", type=Path)
-    parser.add_argument("camvid", type=Path)
+    parser.add_argument("subject", choices=SUBJECTS)
+    parser.add_argument("weights", type=Path, nargs="?")
+    parser.add_argument("camvid", type=Path, nargs="?")
     parser.add_argument("-m", "--method", action="append", metavar="SPEC")
+    parser.add_argument("--choose", action="store_true", help="try the families of frontier.yaml")
     parser.add_argument("--split", default="val")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th picture")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N pictures")
@@ -229,29 +257,36 @@ def main():
     parser.add_argument("--rounds", type=int, default=0, metavar="N", help="timed rounds (default: no times)")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE")
     args = parser.parse_args()
-    methods = [parse(spec) for spec in args.method or (spec for row in SETTINGS.values() for spec in row.values())]
-    base = Dinov2Model.from_pretrained(args.weights, dtype=torch.float32).eval()
-    dense = optimized(base, dtype=args.dtype).to(args.device)
+    if args.subject != "toy" and args.camvid is None:
+        parser.error(f"{args.subject}: expected WEIGHTS and CAMVID")
+    return args
+
+
+def main():
+    args = arguments()
+    subject = SUBJECTS[args.subject](args)
+    found = candidates(subject) if args.choose else {}
+    specs = args.method or [spec for row in TABLES[subject.settings].values() for spec in row.values()]
+    methods = [method for row in found.values() for method in row] or list(map(parse, specs))
+    dense = optimized(subject.model, dtype=args.dtype).to(args.device)
     models = {"dense": dense, **{repr(method): accelerate(dense, method) for method in methods}}
-    macs = [cost(base, method, CAMVID).true_macs for method in (None, *methods)]
-    head = load_file(args.weights / "camvid_linear_392x504.safetensors")
-    head = {name: value.float().to(args.device) for name, value in head.items()}
-    lines = (args.camvid / f"{args.split}.txt").read_text().split("\n")
-    pairs = [[args.camvid / name for name in line.split()] for line in lines if line][:: args.every][: args.limit]
+    macs = [cost(subject.model, method, subject.size).true_macs for method in (None, *map(parse, list(models)[1:]))]
     started = time.time()
     with threads(args.threads) as number, Progress(transient=True) as progress:
-        task = progress.add_task("images", total=len(pairs) * len(models))
-        counts, same = run(models, head, pairs, lambda: progress.advance(task))
-        timed = timings(models, args.rounds, args.device)
+        task = progress.add_task("images", total=len(subject.pictures) * len(models))
+        counts, same = run(subject, models, lambda: progress.advance(task))
+        timed = timings(models, subject.size, args.rounds, args.device)
         facts = {
-            "images": f"{len(pairs)} of {args.split}",
-            "size": "392 x 504",
+            "images": f"{len(subject.pictures)} of {args.split}",
+            "size": " x ".join(map(str, subject.size)),
             "interval": f"95 %, {DRAWS} draws of blocks of {args.block} frames",
             "seconds": round(time.time() - started),
             **environment(args.device, DTYPES[args.dtype]),
             "threads": number,
         }
-    write(list(rows_of(models, macs, counts, same, timed, args.block)), facts, args.out)
+    if found:
+        print(chosen(found, {name: subject.score(counts[name]) for name in models}))
+    write(list(rows_of(models, macs, counts, same, timed, args.block, subject.score)), facts, args.out)
 
 
 if __name__ == "__main__":

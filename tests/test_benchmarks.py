@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from expedit import METHODS
+from expedit.cost.macs import cost
+from expedit.models import ViT
 from expedit.spec import parse
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -57,12 +59,37 @@ def test_intervals_of_differences_are_paired_and_drawn_in_blocks():
     assert high == pytest.approx(0)
 
 
-def test_settings_of_the_table_are_specs_that_the_library_reads():
-    settings = script("frontier").SETTINGS
-    assert {parse(spec).__class__.__name__.lower() for row in settings.values() for spec in row.values()} >= {
-        *METHODS.keys() - {"act"},
-        "shrunk",
-    }
-    for row in settings.values():
-        assert row
-        assert set(row) <= {0.85, 0.67, 0.5, 0.4}
+def test_settings_of_the_tables_are_specs_that_the_library_reads():
+    tables = script("frontier").TABLES
+    for name in ("dinov2", "toy"):
+        settings = tables[name]
+        assert {parse(spec).__class__.__name__.lower() for row in settings.values() for spec in row.values()} >= {
+            *METHODS.keys() - {"act"},
+            "shrunk",
+        }
+        for row in settings.values():
+            assert row
+            assert set(row) <= {0.85, 0.67, 0.5, 0.4}
+    assert tables["families"].keys() == tables["dinov2"].keys()
+
+
+def test_families_are_turned_until_they_just_fit(monkeypatch):
+    frontier = script("frontier")
+    families = {"regions": ["regions(alpha=0, keep={left})"], "tome": ["tome(ratio={half})"]}
+    monkeypatch.setitem(frontier.TABLES, "families", families)
+    model = ViT(image_size=(64, 64), patch=8, width=16, depth=3, heads=2).eval()
+    found = frontier.candidates(frontier.Subject(model, "toy", (64, 64), [], None, 2, frontier.miou))
+    dense = cost(model, None, (64, 64)).true_macs
+    assert {name for name, _ in found} == {"regions", "tome"}
+    for (_, goal), methods in found.items():
+        for method in methods:
+            assert goal - 0.02 < cost(model, method, (64, 64)).true_macs / dense <= goal
+    everything = [method for row in found.values() for method in row]
+    text = frontier.chosen(found, {repr(method): place for place, method in enumerate(everything)})
+    assert frontier.yaml.safe_load(text)["regions"][0.5] == repr(found["regions", 0.5][-1])
+
+
+def test_the_mask_of_saliency_is_judged_by_its_own_pixels():
+    frontier = script("frontier")
+    counts = numpy.array([[[90, 4], [1, 5]], [[95, 0], [0, 5]]])
+    assert frontier.iou_of_mask(counts) == pytest.approx(100 * 10 / 15)

@@ -57,6 +57,6 @@ def _means(feature_map: Tensor) -> Tensor:
     means = []
     for side in SIDES:
         h, w = windows_of(grid, side)
-        cells = feature_map[:, :, : side * h, : side * w].unflatten(3, (w, side)).unflatten(2, (h, side))
-        means.append(to_tokens(cells.float().mean((3, 5))))
+        covered = feature_map[:, :, : side * h, : side * w].float()
+        means.append(to_tokens(F.avg_pool2d(covered, side) if h * w else covered))
     return torch.cat(means, 1).to(feature_map.dtype)

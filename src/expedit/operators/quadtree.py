@@ -25,10 +25,7 @@ def leaves(x: Tensor, grid: Grid, splits: int) -> tuple[Tensor, Tensor]:
     """
     small, large = windows_of(grid, 2), windows_of(grid, 4)
     tokens = to_map(x.detach().float(), grid)[:, :, : 4 * large.h, : 4 * large.w]
-    inside, error = (
-        side**2 * tokens.unflatten(3, (-1, side)).unflatten(2, (-1, side)).var((3, 5), correction=0).sum(1)
-        for side in (2, 4)
-    )
+    inside, error = (_errors(tokens, side) for side in (2, 4))
     error = torch.maximum(error, F.max_pool2d(inside, 2))  # true of sums of squares, but not of rounded ones
     score = torch.cat((error.flatten(1), inside.flatten(1)), 1)
     order = descending(score / score.amax(1, keepdim=True).clamp_min(1e-30))
@@ -43,6 +40,13 @@ def leaves(x: Tensor, grid: Grid, splits: int) -> tuple[Tensor, Tensor]:
         row[:, None] // 4 * large.w + column // 4 + grid.length + small.length,
     ]
     return level, torch.stack(places).flatten(1)[level, torch.arange(grid.length, device=x.device)]
+
+
+def _errors(tokens: Tensor, side: int) -> Tensor:
+    """Squared errors of ``(b, c, side * h, side * w)`` to the mean of their window, summed: ``(b, h, w)``."""
+    mean = F.avg_pool2d(tokens, side)
+    apart = tokens - F.interpolate(mean, scale_factor=side, mode="nearest")
+    return side**2 * F.avg_pool2d(apart.square().sum(1), side)
 
 
 def _spread(cells: Tensor, side: int) -> Tensor:
