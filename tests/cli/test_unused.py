@@ -96,7 +96,7 @@ ALWAYS = {
         "overwrite",
     }
     | {"device", "dtype", "threads"},
-    "export": {"method", "output", "format", "size", "batch", "overwrite"},
+    "export": {"method", "output", "format", "size", "batch", "overwrite", "revision", "task"},
     "benchmark": {"revision", "task", "pixels", "method", "size", "frames", "macs_only", "json", "overwrite"},
     "compare": {"method", "output", "macs_only", "overwrite"},
     "convert": {"output", "force", "architecture", "part", "image_size", "norm_eps", "pos_embed"},

@@ -123,6 +123,37 @@ def test_the_size_is_the_crop_or_a_lying_image():
         default_size(replace(card, crop=None, stride=None, resize=None))
 
 
+@pytest.mark.slow
+def test_a_package_of_native_code_computes_what_the_model_does_and_is_never_loaded(model, tmp_path):
+    path, method = tmp_path / "a.pt2", "expedit(alpha=1, grid=(4, 4), top_k=2)"
+    assert expedit.export(model, path, method, batch="dynamic", format="aoti").difference < 1e-5
+    assert is_ours(path)
+    program, pixels = torch._inductor.aoti_load_package(str(path)), torch.randn(3, 3, SIDE, SIDE)
+    assert program.get_metadata()["method"].startswith("Expedit(")
+    with torch.no_grad():
+        torch.testing.assert_close(program(pixels)[0], expedit.accelerate(model, method)(pixels))
+    with pytest.raises(ValueError, match=r"a\.pt2: .*machine code, which expedit never runs"):
+        expedit.load(path)
+
+
+def test_native_code_needs_a_compiler(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler, and there is none"):
+        expedit.export(model, tmp_path / "a.pt2", format="aoti")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_an_exporter_cannot_do_is_one_sentence(model, tmp_path, monkeypatch):
+    def refuses(capture, path, metadata):
+        raise RuntimeError("step 1 of 3") from RuntimeError("the batch is 2\nand so on")
+
+    monkeypatch.setattr("expedit.exporting.program.WRITERS", {"torch": refuses})
+    with pytest.raises(ValueError, match=r"a\.pt2: dense cannot be written as torch \(the batch is 2\)") as caught:
+        expedit.export(model, tmp_path / "a.pt2", batch="dynamic")
+    assert str(caught.value).endswith("a fixed number of images (--batch N), or another format")
+    assert not list(tmp_path.iterdir())
+
+
 def test_weights_beside_the_file_are_never_somebody_elses(tmp_path, capsys):
     (tmp_path / "a.bin").write_text("mine")
     assert cli.main(["export", "segmenter-mini", "-o", str(tmp_path / "a.xml")]) == 2

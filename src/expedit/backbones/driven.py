@@ -60,6 +60,8 @@ class DrivenBlocks(nn.ModuleList):
         self.plan = Plan()
         self.kernels = nn.ModuleList()
 
+    __repr__ = nn.Module.__repr__  # a list's begins a pass to show what iteration gives
+
     @staticmethod
     def parameters_of(block: nn.Module) -> tuple[str, ...]:
         """Names of what a block's forward takes after the tokens."""

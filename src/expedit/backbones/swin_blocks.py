@@ -49,6 +49,8 @@ class ReducedBlocks(nn.ModuleList):
             table for block in self._after() if (table := resize(block.attention, window, cells)) is not None
         )
 
+    __repr__ = nn.Module.__repr__  # a list's shows what iteration gives, which here leads back to the list
+
     def blocks(self) -> list[Any]:
         """The stage's own blocks."""
         return [block for name, block in self.named_children() if name != "tables"]

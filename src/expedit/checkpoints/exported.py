@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..models.programs import Exported, Runner, onnx_runner, openvino_runner
+from ..models.card import Card
+from ..models.families import FAMILIES
+from ..models.programs import Exported, ExportedPretrained, Runner, onnx_runner, openvino_runner
 from .contents import HEAD
+from .hub import processor_of, sentence, transformers
 from .reading import Loaded, Options
 from .safetensors_format import metadata_of
 
@@ -35,4 +39,18 @@ def read(path: Path, kind: str, options: Options) -> Loaded:
     card = metadata_of(runner.metadata).card
     if card is None:
         raise ValueError(f"{path}: expected an {kind} that expedit.export wrote, but its metadata has no card")
-    return Loaded(Exported(runner, card), f"{kind} of expedit")
+    model = _pretrained(path, runner, card) if "network" in runner.metadata else Exported(runner, card)
+    return Loaded(model.eval(), f"{kind} of expedit")
+
+
+def _pretrained(path: Path, runner: Runner, card: Card) -> ExportedPretrained:
+    """A program of a network of transformers, with the processor that its metadata describe."""
+    library = transformers()
+    with sentence(path):
+        told = json.loads(runner.metadata["network"])
+        if not isinstance(told, dict) or told.get("family") not in FAMILIES:
+            raise ValueError("its metadata does not fit this version of expedit: expected a network that it knows")
+        family = FAMILIES[told["family"]]
+        high, wide = (max(int(side), 1) for side in told["patch"] or (1, 1))
+        processor = processor_of(library, told["processor"], family)
+        return ExportedPretrained(runner, processor, family, card, (high, wide))

@@ -38,6 +38,8 @@ INNER: Mapping[tuple[int, bytes], str] = {
 
 ARCHIVES: Mapping[str, str] = {
     "constants.pkl": "a TorchScript program, not weights: save the state_dict() of the module it was made from",
+    ".so": "a package of AOTInductor: machine code, which expedit never runs out of a file; load it yourself with "
+    "torch._inductor.aoti_load_package, or give the checkpoint",
     "archive_format": "a program of torch.export, not weights: save the state_dict() of the module it was made from",
     ".npy": "an archive of numpy arrays (.npz), not a torch checkpoint",
 }

@@ -61,7 +61,7 @@ def load_pretrained(
         sees = "pixel_values" in kind.main_input_name
         family = family_of(kind.__name__, str(config.get("model_type")), sees)
         described = _described(library, source, revision)
-        processor = _processor(library, described, family)
+        processor = processor_of(library, described, family)
         chosen = _task(task, family, described, Path(source).name)
         reader = kind if family.reads is None else getattr(library, family.reads)
         network = whole(reader, source, revision=revision, **(family.settings or {}))
@@ -159,8 +159,8 @@ def _described(library: Any, source: str | Path, revision: str | None) -> dict[s
     return described
 
 
-def _processor(library: Any, described: Mapping[str, Any], family: Family) -> Any:
-    """The processor that the checkpoint describes, the library's own where it can be built."""
+def processor_of(library: Any, described: Mapping[str, Any], family: Family) -> Any:
+    """The processor with these settings, the library's own where it can be built."""
     named = described.get("image_processor_type") or described.get("feature_extractor_type") or family.processor
     name = OLD_PROCESSOR.sub("ImageProcessor", str(named))
     if not family.output and name != family.processor:
@@ -169,7 +169,7 @@ def _processor(library: Any, described: Mapping[str, Any], family: Family) -> An
     if isinstance(kind, type) and issubclass(kind, library.BaseImageProcessor):
         made: Any = kind
         return made.from_dict({**described, **(OFFLINE if family.asks else {})})
-    if name in PLAIN:
+    if name in (*PLAIN, PlainProcessor.__name__):
         return PlainProcessor.of(described)
     raise ValueError(f"its images are prepared by {name}, which is not there: it may need torchvision")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from . import console
-from .options import add_options, options_of, positive
+from .options import add_network, add_options, options_of, positive
 from .outputs import Outputs, add_overwrite
 from .unused import refuse_unused, without_method
 
@@ -21,14 +21,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, required=True, metavar="FILE", help="file to write: .onnx, .pt2 or .xml"
     )
     parser.add_argument(
-        "--format", choices=("onnx", "torch", "openvino"), help="of the file (default: as its ending says)"
+        "--format",
+        choices=("onnx", "torch", "openvino", "aoti"),
+        help="of the file (default: as its ending says; .pt2 is torch unless aoti is asked for)",
     )
     parser.add_argument(
-        "--size", type=positive, nargs=2, metavar=("H", "W"), help="image in pixels (default: the crop)"
+        "--size",
+        type=positive,
+        nargs=2,
+        metavar=("H", "W"),
+        help="image in pixels (default: as the card or the processor says)",
     )
     parser.add_argument(
         "--batch", type=_batch, default=1, metavar="N", help="images per run, or dynamic for any number (default: 1)"
     )
+    add_network(parser)
     add_overwrite(parser)
 
 
@@ -44,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         outputs.check_content(args.output.with_suffix(".bin" if args.output.suffix == ".xml" else ".onnx.data"))
     with console.notes().status("writing, and running what was written"):
         done = export(
-            build(args.model),
+            build(args.model, revision=args.revision, task=args.task),
             args.output,
             args.method,
             size=args.size and tuple(args.size),

@@ -50,12 +50,17 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
     return dict.fromkeys(args.option, True)
 
 
-def add_library(parser: argparse.ArgumentParser) -> None:
-    """``--revision``, ``--task`` and ``--pixels``: of networks of transformers."""
+def add_network(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """``--revision`` and ``--task``: of networks of transformers."""
     group = parser.add_argument_group("networks of transformers")
     group.add_argument("--revision", metavar="R", help="branch, tag or commit of a hub name")
     group.add_argument("--task", help="what to make of it, where it can do several: panoptic, instance or semantic")
-    group.add_argument(
+    return group
+
+
+def add_library(parser: argparse.ArgumentParser) -> None:
+    """What ``add_network`` adds, and ``--pixels``."""
+    add_network(parser).add_argument(
         "--pixels",
         type=positive,
         nargs="+",

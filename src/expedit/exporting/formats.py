@@ -25,8 +25,8 @@ SINGLE = 1_900_000_000
 
 Run = Callable[[Tensor], tuple[Tensor, ...]]
 
-ENDINGS: Mapping[str, str] = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml"}
-"""Of the file of each format."""
+ENDINGS: Mapping[str, str] = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml", "aoti": ".pt2"}
+"""Of the file of each format; an ending alone means the first that has it."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,48 @@ class Capture:
 
 def to_torch(capture: Capture, path: Path, metadata: Mapping[str, str]) -> Run:
     """A program of ``torch.export``, the metadata in its extra files."""
-    with _quiet():
-        done = torch.export.export(capture.program, (capture.pixels,), dynamic_shapes=capture.shapes, strict=False)
-    torch.export.save(done, path, extra_files=dict(metadata))
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.comment = MARK.encode()
+    torch.export.save(_traced(capture), path, extra_files=dict(metadata))
+    _mark(path)
     run: Run = torch.export.load(path).module()
     return run
+
+
+def to_aoti(capture: Capture, path: Path, metadata: Mapping[str, str]) -> Run:
+    """A package of AOTInductor: native code for this kind of machine, the metadata in it."""
+    from torch._inductor import aoti_compile_and_package, aoti_load_package
+
+    _check_compiler()
+    with _quiet():
+        settings = {"aot_inductor.metadata": dict(metadata)}
+        functional = _traced(capture).run_decompositions({})  # it refuses writes into tensors
+        aoti_compile_and_package(functional, package_path=str(path), inductor_configs=settings)
+    _mark(path)
+    run: Run = aoti_load_package(str(path))
+    return run
+
+
+def _traced(capture: Capture) -> torch.export.ExportedProgram:
+    with _quiet():
+        return torch.export.export(capture.program, (capture.pixels,), dynamic_shapes=capture.shapes, strict=False)
+
+
+def _mark(path: Path) -> None:
+    """Say in an archive that it is ours."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = MARK.encode()
+
+
+def _check_compiler() -> None:
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        raise ValueError(
+            "the format aoti needs a C++ compiler, and there is none: install g++ or clang++, or name one in the "
+            "environment variable CXX"
+        ) from None
 
 
 def to_onnx(capture: Capture, path: Path, metadata: Mapping[str, str]) -> Run:
@@ -81,7 +116,10 @@ def to_onnx(capture: Capture, path: Path, metadata: Mapping[str, str]) -> Run:
         done.model.metadata_props.update(metadata)
         weights = sum(tensor.nbytes for tensor in (*capture.program.parameters(), *capture.program.buffers()))
         done.save(path, external_data=weights > SINGLE)
-    return _over_numpy(onnx_runner(path))
+    runner = onnx_runner(path)
+    if capture.dynamic and runner.shape[0] is not None:
+        raise RuntimeError("the network's forward fixes the number of images")
+    return _over_numpy(runner)
 
 
 def to_openvino(capture: Capture, path: Path, metadata: Mapping[str, str]) -> Run:
@@ -104,6 +142,7 @@ WRITERS: Mapping[str, Callable[[Capture, Path, Mapping[str, str]], Run]] = {
     "onnx": to_onnx,
     "torch": to_torch,
     "openvino": to_openvino,
+    "aoti": to_aoti,
 }
 """By format."""
 

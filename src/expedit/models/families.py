@@ -41,6 +41,11 @@ class Family:
     asks: bool = False
     depth: Depth = "metric"
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Those of the library's result that are read."""
+        return (self.output,) if self.output else ("class_queries_logits", "masks_queries_logits")
+
 
 def _features(title: str, processor: str, output: str = "last_hidden_state", **facts: Any) -> Family:
     return Family(title, ("features",), output, processor, **facts)

@@ -50,6 +50,7 @@ class PlainProcessor:
             size = {"height": size, "width": size}
         if not isinstance(size, Mapping) or not {"height", "width"} <= size.keys():
             raise ValueError(f"size: expected height and width in pixels, got {size!r}")
+        height, width = size["height"], size["width"]
         for step in ("do_pad", "do_center_crop"):
             if settings.get(step):
                 raise ValueError(f"{step}: only the library's own processor, which needs torchvision, pads or crops")
@@ -58,13 +59,26 @@ class PlainProcessor:
             raise ValueError(f"resample: expected one of {MODES}, got {resample!r}")
         normalised = settings.get("do_normalize", True)
         return PlainProcessor(
-            int(size["height"]),
-            int(size["width"]),
+            int(height),
+            None if width is None else int(width),
+            multiple=max(int(settings.get("ensure_multiple_of", 1)), 1),
             image_mean=tuple(settings.get("image_mean", IMAGENET_MEAN)) if normalised else (0.0, 0.0, 0.0),
             image_std=tuple(settings.get("image_std", IMAGENET_STD)) if normalised else (1.0, 1.0, 1.0),
             rescale_factor=float(settings.get("rescale_factor", 1 / 255)),
             mode=MODES[resample],
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Settings of which ``of`` makes the same processor, as plain values."""
+        return {
+            "image_processor_type": type(self).__name__,
+            "size": {"height": self.height, "width": self.width},
+            "ensure_multiple_of": self.multiple,
+            "image_mean": list(self.image_mean),
+            "image_std": list(self.image_std),
+            "rescale_factor": self.rescale_factor,
+            "resample": next(number for number, mode in MODES.items() if mode == self.mode),
+        }
 
     def __call__(self, images: Image.Image, return_tensors: str = "pt") -> dict[str, Tensor]:
         """``pixel_values`` ``(1, 3, h, w)`` fp32 of an RGB image."""
