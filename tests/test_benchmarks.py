@@ -77,6 +77,7 @@ def test_families_are_turned_until_they_just_fit(monkeypatch):
     frontier = script("frontier")
     families = {"regions": ["regions(alpha=0, keep={left})"], "tome": ["tome(ratio={half})"]}
     monkeypatch.setitem(frontier.TABLES, "families", families)
+    monkeypatch.setattr(frontier, "SHARES", (0.67,))
     model = ViT(image_size=(64, 64), patch=8, width=16, depth=3, heads=2).eval()
     found = frontier.candidates(frontier.Subject(model, "toy", (64, 64), [], None, 2, frontier.miou))
     dense = cost(model, None, (64, 64)).true_macs
@@ -86,7 +87,7 @@ def test_families_are_turned_until_they_just_fit(monkeypatch):
             assert goal - 0.02 < cost(model, method, (64, 64)).true_macs / dense <= goal
     everything = [method for row in found.values() for method in row]
     text = frontier.chosen(found, {repr(method): place for place, method in enumerate(everything)})
-    assert frontier.yaml.safe_load(text)["regions"][0.5] == repr(found["regions", 0.5][-1])
+    assert frontier.yaml.safe_load(text)["regions"][0.67] == repr(found["regions", 0.67][-1])
 
 
 def test_the_mask_of_saliency_is_judged_by_its_own_pixels():
