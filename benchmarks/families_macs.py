@@ -83,24 +83,46 @@ def siglip() -> nn.Module:
     return hf.SiglipVisionModel(hf.SiglipVisionConfig(**sizes, image_size=378, patch_size=14))
 
 
+def upernet() -> nn.Module:
+    stages = {"out_features": [f"stage{block}" for block in (8, 12, 16, 24)], "add_fpn": True}
+    backbone = hf.BeitConfig(**LARGE, **stages, intermediate_size=4096, image_size=640, use_relative_position_bias=True)
+    config = hf.UperNetConfig(backbone_config=backbone, auxiliary_in_channels=1024, use_auxiliary_head=False)
+    return hf.UperNetForSemanticSegmentation(config)
+
+
+def sam3() -> nn.Module:
+    return hf.Sam3ViTModel(hf.Sam3ViTConfig())
+
+
+def clipseg() -> nn.Module:
+    return hf.CLIPSegVisionModel(hf.CLIPSegVisionConfig(image_size=352, patch_size=16))
+
+
 GIANT = {"hidden_size": 1536, "num_hidden_layers": 40, "num_attention_heads": 24, "use_swiglu_ffn": True}
 HUGE = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16, "mlp_dim": 5120}
+SEVEN = {"hidden_size": 4096, "num_hidden_layers": 40, "num_attention_heads": 32, "use_gated_mlp": True}
 DINOV3 = {"intermediate_size": 4096, "patch_size": 16, "num_register_tokens": 4}
 
 ROWS = {
     "DINOv2-L/14 518": Row(lambda: hf.Dinov2Model(dinov2()), (518, 518), 24),
     "DINOv2-g/14 518": Row(lambda: hf.Dinov2Model(dinov2(**GIANT)), (518, 518), 40),
     "DINOv3-L/16 768": Row(lambda: hf.DINOv3ViTModel(hf.DINOv3ViTConfig(**LARGE, **DINOV3)), (768, 768), 24),
+    "DINOv3-7B/16 896": Row(
+        lambda: hf.DINOv3ViTModel(hf.DINOv3ViTConfig(**{**DINOV3, **SEVEN, "intermediate_size": 8192})), (896, 896), 40
+    ),
     "EoMT-L 640": Row(lambda: eomt(640), (640, 640), 24),
     "EoMT-L 1280": Row(lambda: eomt(1280), (1280, 1280), 24),
     "Depth Anything V2-L 518": Row(depth_anything, (518, 518), 24),
     "Depth Anything V2-L 518 x 686": Row(depth_anything, (518, 686), 24),
     "DPT-L/16 384": Row(dpt, (384, 384), 24),
+    "BEiT-L/16 640 + UperNet": Row(upernet, (640, 640), 24),
     "SAM-H encoder 1024": Row(lambda: sam(**HUGE, global_attn_indexes=[7, 15, 23, 31]), (1024, 1024), 32),
     "SAM-B encoder 1024": Row(sam, (1024, 1024), 12),
     "SAM 2-L encoder 1024": Row(sam2, (1024, 1024), 48, (20, 16, 9)),
+    "SAM 3 ViT 1008": Row(sam3, (1008, 1008), 32),
     "Sapiens2 40 x 1536, 1024 x 768": Row(sapiens2, (1024, 768), 40),
     "SigLIP-so400m/14 378": Row(siglip, (378, 378), 27),
+    "CLIPSeg-B/16 352, image tower": Row(clipseg, (352, 352), 12),
 }
 
 

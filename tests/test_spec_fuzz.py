@@ -1,4 +1,9 @@
-"""Spec strings with junk in them are a method or one sentence; nothing else comes out."""
+"""Spec strings with junk in them are a method or one sentence; nothing else comes out.
+
+``EXPEDIT_FUZZ_EXAMPLES=60000 pytest tests/test_spec_fuzz.py`` looks further.
+"""
+
+import os
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -47,7 +52,7 @@ def specs(draw):
     return text
 
 
-@settings(deadline=None, max_examples=300, database=None)
+@settings(deadline=None, max_examples=int(os.environ.get("EXPEDIT_FUZZ_EXAMPLES", "300")), database=None)
 @given(specs())
 @example("expedit(alpha=" + "-" * 5000 + "1)")
 @example("expedit(alpha=" + "[" * 90 + "]" * 90 + ")")

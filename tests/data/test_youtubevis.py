@@ -92,6 +92,7 @@ def test_frames_that_do_not_fit_are_named(tmp_path):
 DAMAGE = {
     "annotation 1 of video 2: expected 3 segmentations per track": ("annotations", {"segmentations": [None]}),
     "annotation 1 of video 2: expected 3 areas per track": ("annotations", {"areas": [1, None]}),
+    "annotation 1 of video 2: expected 3 areas per track, .* got False": ("annotations", {"areas": False}),
     "annotation 1 of video 2: expected polygons or run lengths": ("annotations", {"segmentations": [7, None, None]}),
     "1 of 1 annotations have a category that the file does not list": ("annotations", {"category_id": 99}),
     r"1 of 1 annotations belong to no video .* \(video_id is a word": ("annotations", {"video_id": "2"}),

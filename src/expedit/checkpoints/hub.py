@@ -86,24 +86,24 @@ def sentence(source: str | Path) -> Iterator[None]:
     except ImportError:
         raise
     except Exception as error:  # of its many kinds some are documented nowhere
-        told = " ".join(str(error).split())
-        if "out of memory" in told or "can't allocate" in told or told.startswith(str(source)):
+        message = " ".join(str(error).split())
+        if "out of memory" in message or "can't allocate" in message or message.startswith(str(source)):
             raise
         hint = "" if Path(source).exists() else f" (there is no folder {str(source)!r} either)"
-        raise ValueError(f"{source}: {told[:LONGEST]}{hint}") from error
+        raise ValueError(f"{source}: {message[:LONGEST]}{hint}") from error
 
 
 @contextmanager
 def _quiet(library: Any, local: bool) -> Iterator[None]:
     """No report of tensors that a network does not use; no bars, unless something is fetched."""
-    told, bars = library.logging.get_verbosity(), library.logging.is_progress_bar_enabled()
+    verbosity, bars = library.logging.get_verbosity(), library.logging.is_progress_bar_enabled()
     library.logging.set_verbosity_error()
     if local:
         library.logging.disable_progress_bar()
     try:
         yield
     finally:
-        library.logging.set_verbosity(told)
+        library.logging.set_verbosity(verbosity)
         if bars:
             library.logging.enable_progress_bar()
 
@@ -136,10 +136,10 @@ def whole(kind: Any, source: str | Path, may_lack: tuple[str, ...] = (), **setti
         may_lack: how the names of tensors start that inference never reads.
     """
     try:
-        network, told = kind.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **settings)
+        network, info = kind.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **settings)
     except (RuntimeError, OSError, SafetensorError) as error:
         raise ValueError(f"the weights cannot be read: {' '.join(str(error).split())}") from None
-    if absent := sorted(name for name in told["missing_keys"] if not name.startswith(may_lack)):
+    if absent := sorted(name for name in info["missing_keys"] if not name.startswith(may_lack)):
         some = ", ".join(absent[:5])
         raise ValueError(f"expected weights for the whole network, {len(absent)} are missing: {some}, …")
     return network
@@ -179,16 +179,16 @@ OFFLINE = {"class_info_file": "", "repo_path": None}
 
 
 def _words(library: Any, source: str | Path, revision: str | None, config: Any, task: Task) -> dict[str, Tensor]:
-    """The task as OneFormer is told it."""
+    """The task in words, as OneFormer takes it."""
     tokenizer = library.CLIPTokenizer.from_pretrained(source, revision=revision)
-    told = tokenizer(
+    words = tokenizer(
         [f"the task is {task}"],
         padding="max_length",
         max_length=config.task_seq_len,
         truncation=True,
         return_tensors="pt",
     )
-    return {"task_inputs": told["input_ids"] * told["attention_mask"]}
+    return {"task_inputs": words["input_ids"] * words["attention_mask"]}
 
 
 def _task(given: Task | None, family: Family, described: Mapping[str, Any], name: str) -> Task:
@@ -199,8 +199,8 @@ def _task(given: Task | None, family: Family, described: Mapping[str, Any], name
         return given
     if described.get("do_split_image"):
         return "semantic"
-    told = [task for task in family.tasks if task in name.lower()]
-    return told[0] if len(told) == 1 else family.tasks[0]
+    named = [task for task in family.tasks if task in name.lower()]
+    return named[0] if len(named) == 1 else family.tasks[0]
 
 
 def _card(network: Any, processor: Any, family: Family, task: Task, source: str | Path) -> Card:
@@ -224,8 +224,8 @@ def _card(network: Any, processor: Any, family: Family, task: Task, source: str 
 
 def _classes(config: Any) -> tuple[tuple[str, ...], tuple[Color, ...], tuple[int, ...]]:
     """Names, colours and things by class index; those of a published list where the names are its own."""
-    told = [str(config.id2label[index]) for index in sorted(config.id2label)]
-    names = tuple(UNNAMED.sub(r"class \1", name) for name in told)
+    labels = [str(config.id2label[index]) for index in sorted(config.id2label)]
+    names = tuple(UNNAMED.sub(r"class \1", name) for name in labels)
     if listed := known_classes(names):
         return listed.names, listed.palette, listed.things
     return names, distinct_colors(len(names)), tuple(range(len(names)))

@@ -215,8 +215,9 @@ def checked_track(item: Json, owner: Json, places: Mapping[Id | None, int]) -> J
     if not isinstance(regions, list) or len(regions) != count:
         found = len(regions) if isinstance(regions, list) else "none"
         raise ValueError(f"expected {count} segmentations per track, one for each frame, got {found}")
-    areas = item.get("areas") or [None] * count
-    if not isinstance(areas, list) or len(areas) != count or not all(a is None or _is_number(a) for a in areas):
+    areas = item.get("areas")
+    known = isinstance(areas, list) and len(areas) == count and all(a is None or _is_number(a) for a in areas)
+    if areas is not None and not known:
         raise ValueError(f"expected {count} areas per track, each a number or null, got {areas!r:.60}")
     height, width = owner["height"], owner["width"]
     return {**item, "segmentations": [usable(region, height, width) if region else None for region in regions]}

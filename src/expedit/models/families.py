@@ -25,7 +25,7 @@ class Family:
         settings: keywords of the class that reads the weights.
         inputs: what the network takes of the processor's result beside the pixels.
         resizes: its forward must be asked to take images of another size than it was trained on.
-        asks: it is told its task in words.
+        asks: it takes its task in words.
         depth: what its depth says, unless its configuration says it.
     """
 

@@ -16,7 +16,7 @@ Inputs = dict[str, Any]
 """What a processor of transformers returns: ``pixel_values`` ``(1, 3, h, w)``, and what else goes with them."""
 
 SQUARE = 1024
-"""Side of the picture whose preparation tells at what size a network is measured."""
+"""Side of the picture whose preparation shows at what size a network is measured."""
 
 
 class Pretrained(nn.Module):
