@@ -5,6 +5,7 @@
 
 import os
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -52,6 +53,7 @@ def specs(draw):
     return text
 
 
+@pytest.mark.timeout(0)
 @settings(deadline=None, max_examples=int(os.environ.get("EXPEDIT_FUZZ_EXAMPLES", "300")), database=None)
 @given(specs())
 @example("expedit(alpha=" + "-" * 5000 + "1)")
