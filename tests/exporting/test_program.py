@@ -129,7 +129,7 @@ def test_a_package_of_native_code_computes_what_the_model_does_and_is_never_load
     assert expedit.export(model, path, method, batch="dynamic", format="aoti").difference < 1e-5
     assert is_ours(path)
     program, pixels = torch._inductor.aoti_load_package(str(path)), torch.randn(3, 3, SIDE, SIDE)
-    assert program.get_metadata()["method"].startswith("Expedit(")
+    assert program.get_metadata()["method"].startswith("expedit(")
     with torch.no_grad():
         torch.testing.assert_close(program(pixels)[0], expedit.accelerate(model, method)(pixels))
     with pytest.raises(ValueError, match=r"a\.pt2: .*machine code, which expedit never runs"):
