@@ -226,6 +226,7 @@ def test_benchmark_times(checkpoint, tmp_path, capsys):
     assert "efficiency" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_profiler_of_benchmark_is_quiet(checkpoint):
     """Torch's profiler, which tells the peak of tensors, writes to the terminal unless told not to."""
     argv = [sys.executable, "-m", "expedit", "benchmark", str(checkpoint), "--rounds", "1", "--threads", "1"]

@@ -127,7 +127,9 @@ def test_a_fault_of_ours_is_a_traceback(monkeypatch):
         main(["list"])
 
 
-@pytest.mark.parametrize("shell", ["list >&-", "list >&- 2>&-", "list | head -n 1", "--help >&-", "list 2>/dev/full"])
+@pytest.mark.parametrize(
+    "shell", ["list >&-", "list | head -n 1", "--help >&-", "--help >&- 2>&-", "--help 2>/dev/full"]
+)
 def test_real_streams_that_are_closed(shell):
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", f"{sys.executable} -m expedit {shell}"], capture_output=True, check=False

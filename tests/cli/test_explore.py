@@ -18,7 +18,12 @@ def explorer():
     return Explorer(expedit.load("segmenter-mini"), "segmenter-mini")
 
 
-@pytest.mark.parametrize("method", METHODS)
+QUICK = ("expedit", "regions", "shrink")
+
+
+@pytest.mark.parametrize(
+    "method", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+)
 def test_every_method_can_be_looked_at(explorer, method, monkeypatch):
     monkeypatch.setattr("expedit.comparison.explorer.ROUNDS", 1)
     image = picture(48, 64)

@@ -196,7 +196,10 @@ def test_predict_on_the_command_line(dataset, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("year", "clip_size", "iterations", "published"),
-    [(2019, (28, 480, 832), 4, (8957, 7631)), (2021, (32, 400, 640), 5, (7159, 6253))],
+    [
+        (2019, (28, 480, 832), 4, (8957, 7631)),
+        pytest.param(2021, (32, 400, 640), 5, (7159, 6253), marks=pytest.mark.slow),
+    ],
 )
 def test_benchmark_counts_the_published_clips(tmp_path, year, clip_size, iterations, published):
     method = f"expedit(alpha=14, grid=(8, 8), iterations={iterations}, neighbourhood=7, temperature=0.01, top_k=49)"

@@ -40,7 +40,7 @@ def image(h, w):
     "method",
     [
         "expedit(alpha=1, grid=(4, 4), top_k=2, restore='delta')",
-        "tome(ratio=0.3)",
+        pytest.param("tome(ratio=0.3)", marks=pytest.mark.slow),
         pytest.param("evit(keep_rate=0.7, layers=(1,))", marks=pytest.mark.slow),
         pytest.param("pitome(keep=0.8)", marks=pytest.mark.slow),
     ],
