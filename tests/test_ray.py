@@ -12,6 +12,7 @@ from expedit.cli import main
 from expedit.ray import Predict
 
 pytest.importorskip("ray")  # and pyarrow with it
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # it warns of settings of its own
 
 
 @pytest.fixture

@@ -81,6 +81,26 @@ def test_a_run_goes_on_where_it_was_killed(checkpoint, photos, tmp_path, capsys)
     assert len(images) == IMAGES
 
 
+def test_rows_that_wait_for_a_shard_survive_a_kill(checkpoint, photos, tmp_path):
+    """Killed after a few rows of a shard that is not full: the table is that of an undisturbed run, byte for byte."""
+    pytest.importorskip("pyarrow")
+    table = ("--write", "parquet", "--rows-per-shard", "7", "--batch", "2")
+    assert predict(checkpoint, photos, "-o", tmp_path / "whole", *table) == 0
+    words = ["predict", checkpoint, photos, "-o", tmp_path / "killed", *table]
+    with subprocess.Popen([sys.executable, "-m", "expedit", *map(str, words)], stderr=subprocess.DEVNULL) as process:
+        rows = tmp_path / "killed/expedit-rows.jsonl"
+        while not rows.exists() or len(rows.read_text().splitlines()) < 3:
+            assert process.poll() is None, "it ended before it was killed"
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    assert predict(*words[1:], "--resume") == 0
+    whole, killed = (
+        {p.name: p.read_bytes() for p in tmp_path.glob(f"{run}/**/*.parquet")} for run in ("whole", "killed")
+    )
+    assert killed == whole
+    assert not rows.exists()
+
+
 def test_what_changed_is_said(checkpoint, photos, tmp_path, capsys):
     assert predict(checkpoint, photos, "-o", tmp_path / "o", *WRITE) == 0
     words = [checkpoint, photos, "-o", tmp_path / "o", "--resume"]

@@ -82,16 +82,19 @@ def segment(job: Job, work: Work) -> Tally:
     from ..ray import dataset_of, predict_dataset
     from .progress import image_progress
 
-    assert job.table is not None, "what a cluster writes is a table"
+    left = job.shards()
+    assert left is not None, "what a cluster writes is a table"
     with image_progress(len(work.todo)) as show, job.journal.opened(not job.args.resume) as journal:
         tally = Tally(show, partial(failing, journal))
         for failure in job.found.failures:
             tally.count(failure)
+        with left.opened():  # rows that a killed run of one machine has left become a shard
+            pass
         if not work.batches:
             return tally
         shards = predict_dataset(
             dataset_of(work, job.args.actors),
-            job.table.resolve(),
+            left.folder.resolve(),
             job.card,
             predictor_of(job),
             actors=job.args.actors,

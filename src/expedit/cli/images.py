@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..models.card import Card
     from ..predicting.journal import Journal
     from ..predicting.run import Output, Tally, Work
+    from ..predicting.shards import Shards
     from ..predicting.sources import Failure, Found, Source
 
 SPOKEN = 20
@@ -97,8 +98,8 @@ class Job:
 
     @property
     def keeps(self) -> bool:
-        """Whether there is a state: of one image there is none."""
-        return len(self.found.sources) > 1 or bool(self.args.resume)
+        """Whether there is a state: of one image there is none, unless it goes to a table."""
+        return len(self.found.sources) > 1 or bool(self.args.resume) or self.table is not None
 
     @property
     def table(self) -> Path | None:
@@ -111,10 +112,12 @@ class Job:
     def done(self) -> set[str]:
         """Paths of the images that earlier runs have finished, if this one goes on with them."""
         from ..predicting.parquet import written
+        from ..predicting.shards import waiting
 
         if not self.args.resume:
             return set()
-        return self.journal.finished() | (written(self.table, self.journal.settings) if self.table else set())
+        done = self.journal.finished()
+        return done | written(self.table, self.journal.settings) | waiting(self.args.output) if self.table else done
 
     @property
     def before(self) -> int:
@@ -186,18 +189,24 @@ class Job:
         return tally
 
     def _output(self) -> Output:
-        from ..predicting.parquet import Shards, schema
         from ..predicting.pictures import KINDS
         from ..predicting.run import Output
 
-        args, settings = self.args, self.journal.settings
+        args = self.args
         files = [KINDS[self.card.task][kind] for kind in self.asked if kind != "parquet"]
-        shards = None
-        if self.table:
-            shards = Shards(self.table, schema(self.card, settings), args.rows_per_shard, self.processes.rank)
         drawn = partial(tokens, self.model) if "tokens" in self.asked else None
         names = {"model": args.model, "method": args.method or "dense"}
-        return Output(args.output, files, names, settings, args.min_score, shards, drawn)
+        return Output(args.output, files, names, self.journal.settings, args.min_score, self.shards(), drawn)
+
+    def shards(self) -> Shards | None:
+        """What takes rows, if a table is written."""
+        from ..predicting.parquet import schema
+        from ..predicting.shards import Shards
+
+        if self.table is None:
+            return None
+        settings, (rank, world) = self.journal.settings, (self.processes.rank, self.processes.world)
+        return Shards(self.table, schema(self.card, settings), self.args.rows_per_shard, settings, rank, world)
 
 
 def failing(journal: Journal | None, failure: Failure, number: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -16,6 +16,9 @@ from typing import Any
 
 from ..data.writing import MARK, PARTIAL
 from .sources import Failure
+
+DONE, FAILED, ROWS = "expedit-journal", "failed", "expedit-rows"
+"""How the files of a run's state begin; the last has rows that wait for a shard."""
 
 Settings = Mapping[str, Any]
 """Everything that results depend on beside the image, as plain values."""
@@ -44,6 +47,10 @@ class Lines:
                 self._cut(end)
                 raise OSError(error.errno, error.strerror, str(self.path)) from None
 
+    def clear(self) -> None:
+        """Remove all lines."""
+        self._cut(0)
+
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
@@ -70,14 +77,14 @@ class Journal:
 
     def __init__(self, folder: Path, settings: Settings, part: int = 0) -> None:
         self.folder, self.settings, end = folder, settings, f"-{part}.jsonl" if part else ".jsonl"
-        self._done, self._failed = folder / f"expedit-journal{end}", folder / f"failed{end}"
+        self._done, self._failed = folder / f"{DONE}{end}", folder / f"{FAILED}{end}"
         self._lines: Lines | None = None
         self._failures: Lines | None = None
         self._lock = Lock()
 
     def files(self) -> list[Path]:
         """The files of this state, those of all processes."""
-        return [path for kind in ("expedit-journal", "failed") for path in sorted(self.folder.glob(f"{kind}*.jsonl"))]
+        return [path for kind in (DONE, FAILED, ROWS) for path in sorted(self.folder.glob(f"{kind}*.jsonl"))]
 
     def finished(self) -> set[str]:
         """Paths of the images that are finished.
@@ -86,15 +93,17 @@ class Journal:
             ValueError: the journal is damaged, or of a run with other settings.
         """
         done: set[str] = set()
-        for path in sorted(self.folder.glob("expedit-journal*.jsonl")):
-            head, *lines = list(_read(path)) or [{"settings": self.settings}]
+        for path in sorted(self.folder.glob(f"{DONE}*.jsonl")):
+            head, *lines = list(read_lines(path)) or [{"settings": self.settings}]
             check_settings(path, head.get("settings", {}), self.settings)
             done.update(str(line["image"]) for line in lines)
         return done
 
     def failed(self) -> set[str]:
         """Paths of the images that failed."""
-        return {str(line["image"]) for path in sorted(self.folder.glob("failed*.jsonl")) for line in _read(path)}
+        return {
+            str(line["image"]) for path in sorted(self.folder.glob(f"{FAILED}*.jsonl")) for line in read_lines(path)
+        }
 
     @contextmanager
     def opened(self, afresh: bool) -> Iterator[Journal]:
@@ -115,6 +124,13 @@ class Journal:
         assert self._lines is not None, "the journal is open"
         self._lines.add({"image": path})
 
+    def complete(self, paths: Iterable[str]) -> None:
+        """Lines of the images that have none: a kill came between their rows and their lines."""
+        done = self.finished()
+        for path in paths:
+            if path not in done:
+                self.add(path)
+
     def add_failure(self, failure: Failure) -> None:
         """There is nothing of this image."""
         with self._lock:
@@ -122,7 +138,7 @@ class Journal:
         self._failures.add({"origin": MARK, "image": failure.path, "reason": failure.reason})
 
 
-def _read(path: Path) -> Iterator[dict[str, Any]]:
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The whole lines of a file; ValueError, with its name, if one is damaged."""
     content = path.read_bytes()
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
@@ -133,6 +149,12 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
         except ValueError as error:
             raise ValueError(f"{path}: line {number} is damaged ({error}); leave out --resume to start anew") from None
         yield found
+
+
+def part_of(path: Path) -> int:
+    """Which process a file of the state is of."""
+    number = path.stem.rpartition("-")[2]
+    return int(number) if number.isdigit() else 0
 
 
 def check_settings(path: Path, before: Settings, now: Settings) -> None:

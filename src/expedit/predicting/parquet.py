@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,47 +116,6 @@ def write_shard(path: Path, table: pa.Table) -> None:
     pa = needed()
     with whole(path) as partial:
         pa.parquet.write_table(table, partial, compression="zstd")
-
-
-class Shards:
-    """Rows that become a file whenever there are ``rows`` of them; for all threads."""
-
-    def __init__(self, folder: Path, schema: pa.Schema, rows: int, part: int = 0) -> None:
-        self.folder, self.schema, self.rows, self._lock = folder, schema, rows, Lock()
-        self._waiting: list[tuple[Row, Callable[[], None]]] = []
-        self._names = (folder / f"part-{part:03}-{number:05}.parquet" for number in range(10**9))
-
-    def add(self, row: Row, finished: Callable[[], None]) -> None:
-        """``finished()`` is called when the row is in a file; OSError if that cannot be written."""
-        with self._lock:
-            self._waiting.append((row, finished))
-            if len(self._waiting) >= self.rows:
-                self._write()
-
-    def _write(self) -> None:
-        pa = needed()
-        table = pa.Table.from_pylist([row for row, _ in self._waiting], schema=self.schema)
-        write_shard(next(path for path in self._names if not path.exists()), table)
-        for _, finished in self._waiting:
-            finished()
-        self._waiting.clear()
-
-    @contextmanager
-    def opened(self) -> Iterator[Shards]:
-        """At the end of the block, or if it is interrupted, the rows left over become a file."""
-        try:
-            yield self
-        except OSError:
-            raise
-        except BaseException:
-            self._last()
-            raise
-        self._last()
-
-    def _last(self) -> None:
-        with self._lock:
-            if self._waiting:
-                self._write()
 
 
 def written(folder: Path, settings: Settings) -> set[str]:

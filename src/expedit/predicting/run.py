@@ -1,4 +1,11 @@
-"""A run over many images: read ahead, predicted in batches, written after that, and kept in a journal."""
+"""A run over many images: read ahead, predicted in batches, written after that, and kept in a journal.
+
+Data flows one way. ``sources`` names the images and ``work_left`` cuts them into batches. Threads decode and prepare
+them (``reading``, ``batches``), the calling thread runs the model, and further threads make and write the files of an
+image (``pictures``). Then, in the order of the images, its row goes to the table (``shards``) and its line to the
+journal, so that a kill loses what is between the two ends and nothing else. Both sides are bounded: memory does not
+grow with the number of images.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +13,7 @@ import errno
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,11 +25,12 @@ from ..data.writing import write_array, write_json, write_png
 from ..evaluation.pipeline import afterwards
 from ..prediction import Prediction
 from . import SURE
-from .batches import Prepared, Seen, predictions
+from .batches import Prepared, predictions
 from .journal import Journal, Settings
-from .parquet import Shards, row
+from .parquet import Row, row
 from .pictures import Kind, Shown
 from .reading import Reader
+from .shards import Shards
 from .sources import Failure, Source
 
 WRITERS: dict[str, Callable[[Path, Any], None]] = {
@@ -57,20 +66,15 @@ class Output:
     shards: Shards | None = None
     tokens: Callable[[np.ndarray], np.ndarray] | None = None
 
-    def write(
-        self, source: Source, seen: Prepared, found: Prediction, tokens: np.ndarray | None, done: Callable[[], None]
-    ) -> None:
-        """All files of an image; ``done()`` is called when they, and its row, are on disk."""
+    def write(self, source: Source, seen: Prepared, found: Prediction, tokens: np.ndarray | None) -> Row | None:
+        """All files of an image; its row, if a table is written."""
         height, width = seen.size
         facts = {"image": Path(source.path).name, "height": height, "width": width, **self.names}
         shown = Shown(seen.image, found, self.min_score, facts, tokens)
         for kind in self.kinds:
             path = self.folder / f"{source.name}{kind.end}"
             WRITERS[path.suffix](path, kind.make(shown))
-        if self.shards is None:
-            done()
-        else:
-            self.shards.add(row(source.path, source.name, found, seen.size, self.settings), done)
+        return None if self.shards is None else row(source.path, source.name, found, seen.size, self.settings)
 
 
 @dataclass
@@ -96,6 +100,22 @@ class Tally:
             if failure is not None:
                 self.fail(failure, self.failed)
             self.report(self)
+
+
+class InTurn:
+    """Has what threads finish take effect in the order of its numbers: tables and journals never depend on threads."""
+
+    def __init__(self) -> None:
+        self._lock, self._next, self._early = Lock(), 0, dict[int, Callable[[], None]]()
+
+    def __call__(self, number: int, effect: Callable[[], None]) -> None:
+        """Of all numbers from 0 on; an error of the effect of this or an earlier one, after which there are no more."""
+        with self._lock:
+            self._early[number] = effect
+            while self._next in self._early:
+                self._early[self._next]()
+                del self._early[self._next]
+                self._next += 1
 
 
 @dataclass(frozen=True)
@@ -149,6 +169,40 @@ def work_left(
     return Work(batches, todo, places)
 
 
+@dataclass
+class _Results:
+    """What becomes of the images, from any thread, taking effect in the order of their numbers."""
+
+    output: Output
+    tally: Tally
+    journal: Journal | None
+    reason: Callable[[BaseException, str], str]
+    _in_turn: InTurn = field(default_factory=InTurn)
+
+    def write(self, number: int, source: Source, seen: Prepared, found: Prediction, tokens: np.ndarray | None) -> None:
+        """The files of an image, then its row and its line; OSError if no further image can be written either."""
+        try:
+            made = self.output.write(source, seen, found, tokens)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in ENDS_THE_RUN:
+                raise
+            self.fail(number, source, error)
+        else:
+            self._in_turn(number, lambda: self._finish(source, made))
+
+    def fail(self, number: int, source: Source, error: BaseException) -> None:
+        """There is nothing of this image."""
+        failure = Failure(source.path, self.reason(error, source.path))
+        self._in_turn(number, lambda: self.tally.count(failure))
+
+    def _finish(self, source: Source, made: Row | None) -> None:
+        if self.output.shards is not None and made is not None:
+            self.output.shards.add(source.path, made)
+        if self.journal is not None:
+            self.journal.add(source.path)
+        self.tally.count()
+
+
 def predict_all(
     model: nn.Module,
     work: Work,
@@ -175,49 +229,24 @@ def predict_all(
     Raises:
         OSError: results cannot be written any more, as no space is left for example, or the images have vanished.
     """
-
-    def fail(source: Source, error: BaseException) -> None:
-        tally.count(Failure(source.path, reason(error, source.path)))
-
-    def finish(source: Source) -> None:
-        if journal is not None:
-            journal.add(source.path)
-        tally.count()
-
-    def write(source: Source, seen: Prepared, found: Prediction, tokens: np.ndarray | None) -> None:
-        try:
-            output.write(source, seen, found, tokens, lambda: finish(source))
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno in ENDS_THE_RUN:
-                raise
-            fail(source, error)
-
+    results, numbers = _Results(output, tally, journal, reason), count()
     with ExitStack() as opened:
         if output.shards is not None:
             opened.enter_context(output.shards.opened())
+            if journal is not None:
+                journal.complete(output.shards.kept)
         later = opened.enter_context(afterwards(workers, waiting=2 * workers))
         seen = opened.enter_context(predictions(model, work.batches, Reader(), workers, window_batch))
         for one in seen:
-            _take(one, work, output, later, write, fail)
-
-
-def _take(
-    one: Seen,
-    work: Work,
-    output: Output,
-    later: Callable[..., None],
-    write: Callable[..., None],
-    fail: Callable[..., None],
-) -> None:
-    """Have an image written, unless it was only there to complete a batch."""
-    if one.item.path not in work.todo:
-        return
-    try:
-        prepared, prediction = one.found
-        tokens = None if output.tokens is None else output.tokens(prepared.image)
-    except Exception as error:
-        if isinstance(error, FileNotFoundError):
-            work.check_places()
-        fail(one.item, error)
-        return
-    later(write, one.item, prepared, prediction, tokens)
+            if one.item.path not in work.todo:  # it was only there to complete a batch
+                continue
+            number = next(numbers)
+            try:
+                prepared, prediction = one.found
+                tokens = None if output.tokens is None else output.tokens(prepared.image)
+            except Exception as error:
+                if isinstance(error, FileNotFoundError):
+                    work.check_places()
+                results.fail(number, one.item, error)
+            else:
+                later(results.write, number, one.item, prepared, prediction, tokens)
