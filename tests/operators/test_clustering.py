@@ -3,8 +3,10 @@ import torch
 
 import reference
 from expedit.core import Grid, TokenMap
-from expedit.operators.clustering import cluster, cluster_to_scale
+from expedit.operators import clustering
+from expedit.operators.clustering import Centres, Products, cluster, cluster_to_scale
 from expedit.operators.similarity import reading_weights
+from expedit.operators.tiling import Tiling
 
 
 @pytest.mark.parametrize(
@@ -16,15 +18,34 @@ from expedit.operators.similarity import reading_weights
         ((14, 14), (14, 3), 3),
         ((13, 21), (10, 17), 5),
         ((7, 30), (2, 27), 3),
-        ((20, 18), (2, 3), 3),  # so coarse that centres are compared with tokens directly
+        ((20, 18), (2, 3), 3),
     ],
 )
-def test_tiled_clustering_equals_the_literal_loops(grid, cells, neighbourhood):
+@pytest.mark.parametrize("kind", [Products, Centres])
+@pytest.mark.parametrize("whole", [False, True])
+def test_every_form_of_clustering_equals_the_literal_loops(monkeypatch, grid, cells, neighbourhood, kind, whole):
+    monkeypatch.setattr(clustering, "form", lambda tiling, *_: (tiling.whole() if whole else tiling, kind))
     x = torch.randn(2, grid[0] * grid[1], 6) * 2 + 3
     centres = cluster(x, Grid(*grid), Grid(*cells), 3, neighbourhood, 0.1)
     for image, got in zip(x, centres, strict=True):
         want = reference.cluster(image, grid, cells, 3, neighbourhood, 0.1)
         assert torch.allclose(got.double(), want, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("grid", "cells", "channels", "kind", "tiles"),
+    [
+        ((32, 32), (20, 20), 128, Centres, 25),  # segmenter-mini
+        ((37, 37), (26, 26), 384, Products, 49),  # DINOv2-small
+        ((40, 40), (28, 28), 1024, Products, 49),
+        ((12, 12), (8, 8), 768, Products, 1),  # a window of Swin
+        ((20, 18), (2, 3), 768, Centres, 1),  # so coarse that products of all tokens would cost more
+    ],
+)
+def test_products_of_tokens_are_for_wide_tokens_and_fine_lattices(grid, cells, channels, kind, tiles):
+    tiling, chosen = clustering.form(Tiling.of(Grid(*grid), Grid(*cells), 2), channels, 5)
+    assert chosen is kind
+    assert tiling.h.tiles * tiling.w.tiles == tiles
 
 
 @pytest.mark.parametrize(("grid", "cells"), [((6, 6), (4, 4)), ((9, 7), (5, 6)), ((20, 18), (2, 3)), ((5, 5), (1, 1))])

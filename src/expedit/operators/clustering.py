@@ -1,4 +1,4 @@
-"""Soft clustering of tokens on a lattice, by the inner products of tokens that can meet in a cell.
+"""Soft clustering of tokens on a lattice, in the form that takes the fewest multiply-adds.
 
 What is computed for each image (paper section 3.2, token clustering layer)::
 
@@ -8,9 +8,11 @@ What is computed for each image (paper section 3.2, token clustering layer)::
             q[x, c] = softmax of -temperature * |x - s[c]|^2
         s[c] = sum of q[x, c] * x over its tokens / sum of q[x, c]
 
-How: a centre is a weighted mean of tokens, so its inner product with a token is the same mean of inner products of
-tokens. Those are computed once; the iterations then never touch the channels again. Sums are fp32 whatever the dtype of
-the tokens, and the term ``|x|^2`` is dropped: it is constant along the axis of the softmax.
+How: ``Centres`` compares the tokens of a tile with the cells near it in every iteration. ``Products`` does without: a
+centre is a weighted mean of tokens, so its inner product with a token is the same mean of inner products of tokens that
+can meet in a cell. Those are computed once; the iterations then never touch the channels again, which pays where there
+are many. Sums are fp32 whatever the dtype of the tokens, and the term ``|x|^2`` is dropped: it is constant along the
+axis of the softmax.
 """
 
 from __future__ import annotations
@@ -23,10 +25,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.tokens import Grid, bags, to_map, to_tokens
-from .similarity import closeness, inner
+from .similarity import closeness, inner, lowered
 from .tiling import Tables, Tiling, gather_shared, tables
 
 T = TypeVar("T", bound=float | Tensor)
+
+NARROW = 1.5
+"""What a multiply-add of shares and products of tokens costs, beside one of tokens and centres."""
+
+ALIGNED = 8
+"""Channels of ones: one would do, but products of rows that begin off multiples of 8 take up to 1.4 times as long."""
 
 
 def cluster(
@@ -87,57 +95,95 @@ def _cluster(
     temperature_of: Callable[[Tensor, Tables], T],
 ) -> tuple[Tensor, T]:
     """Centres and temperature; the latter may depend on how close tokens are to the first centres, by tile."""
-    tiling = Tiling.of(grid, cells, neighbourhood // 2)
-    direct = tiling.multiply_adds() > 2 * iterations * grid.length * cells.length
-    if direct:
-        tiling = tiling.whole()
+    tiling, kind = form(Tiling.of(grid, cells, neighbourhood // 2), x.shape[2], iterations)
     at = Tables(*tables(*tiling.h, *tiling.w, x.device))
-    tiled = gather_shared(x, at.tile_tokens).flatten(0, 1)
-    products = None if direct else tiling.products(tiled, at)
-
-    def closeness_of(mean: Tensor) -> Tensor:
-        close = closeness(tiled, inner(mean.mT, tiled)) if products is None else _closeness(products, mean)
-        return _by_tile(close, at)
-
-    mean = _mean(_by_chunk(at.pooled.expand(x.shape[0], -1, -1, -1), at))
-    close = closeness_of(mean)
+    tokens = kind(x, tiling, at)
+    mean = tokens.mean(at.pooled.expand(x.shape[0], -1, -1, -1))
+    close = tokens.closeness(mean)
     temperature = temperature_of(close, at)
-    twice = 2 * (temperature[..., None] if isinstance(temperature, Tensor) else temperature)
+    twice = 2 * (temperature[..., None] if isinstance(temperature, Tensor) else close.new_full((), temperature))
     for number in range(iterations):
-        close = close if number == 0 else closeness_of(mean)
-        share = close.mul_(twice).masked_fill_(at.forbidden, float("-inf")).softmax(3)
-        mean = _mean(_by_chunk(share.masked_fill_(at.unfilled, 0.0), at))
-    given = inner(_by_tile(mean, at).flatten(0, 1).mT, tiled)
-    return _add_up(given.unflatten(0, (x.shape[0], -1)), at), temperature
+        close = close if number == 0 else tokens.closeness(mean)
+        mean = tokens.mean(torch.addcmul(at.bias, close, twice).softmax(3))
+    return tokens.centres(mean), temperature
 
 
-def _closeness(products: Tensor, mean: Tensor) -> Tensor:
-    """``x . s - |s|^2 / 2`` for all visitors and cells of a chunk; the sum over ``mean * x . s`` is ``|s|^2``."""
-    inner_products = inner(products, mean)
-    return inner_products - (mean * inner_products).sum(1, keepdim=True).mul_(0.5)
+def form(tiling: Tiling, channels: int, iterations: int) -> tuple[Tiling, type[Products] | type[Centres]]:
+    """The cheapest way to cluster tokens of so many channels, by its multiply-adds."""
+    whole = tiling.whole()
+    costs = (
+        channels * tiling.multiply_adds() + iterations * NARROW * tiling.averages(),
+        2 * iterations * channels * tiling.comparisons(),
+        2 * iterations * channels * whole.comparisons(),
+    )
+    return ((tiling, Products), (tiling, Centres), (whole, Centres))[costs.index(min(costs))]
 
 
-def _mean(share: Tensor) -> Tensor:
-    """Shares ``(chunks, visitors, cells)`` divided by what each cell got in all."""
-    return share / share.sum(1, keepdim=True).clamp_min_(1e-16)
+class Products:
+    """Means as shares of the tokens, by chunk ``(b * chunks, overlaps * p, s)``: products of tokens say all of them."""
+
+    def __init__(self, x: Tensor, tiling: Tiling, at: Tables) -> None:
+        self.at = at
+        self.tiled = gather_shared(x, at.tile_tokens).flatten(0, 1)
+        self.products = tiling.products(self.tiled, at)
+
+    def mean(self, share: Tensor) -> Tensor:
+        """What tokens give to cells, by tile ``(b, tiles, p, overlaps * s)``, divided by what each cell got in all."""
+        rows = share.unflatten(3, (self.at.chunk_rows.shape[1], -1)).flatten(1, 3)
+        given = gather_shared(F.pad(rows, (0, 0, 0, 1)), self.at.chunk_rows).flatten(2, 3).flatten(0, 1)
+        return given / given.sum(1, keepdim=True).clamp_min_(1e-16)
+
+    def closeness(self, mean: Tensor) -> Tensor:
+        """``x . s - |s|^2 / 2`` by tile; the sum over ``mean * x . s`` is ``|s|^2``."""
+        close = inner(self.products, mean)
+        return self._by_tile(close.sub_((mean * close).sum(1, keepdim=True), alpha=0.5))
+
+    def centres(self, mean: Tensor) -> Tensor:
+        """``(b, cells, c)``."""
+        given = inner(self._by_tile(mean).flatten(0, 1).mT, self.tiled)
+        return Sums(mean.shape[0] // self.at.chunk_rows.shape[0], self.at)(given)
+
+    def _by_tile(self, value: Tensor) -> Tensor:
+        """From ``(b * chunks, overlaps * p, s)`` to ``(b, tiles, p, overlaps * s)``."""
+        rows = value.unflatten(0, (-1, self.at.chunk_rows.shape[0])).flatten(1, 2)
+        return gather_shared(rows, self.at.tile_rows).flatten(3)
 
 
-def _by_chunk(share: Tensor, at: Tables) -> Tensor:
-    """From ``(b, tiles, p, overlaps * s)`` to ``(b * chunks, overlaps * p, s)``, zero where there is no such tile."""
-    rows = share.unflatten(3, (at.chunk_rows.shape[1], -1)).flatten(1, 3)
-    return gather_shared(F.pad(rows, (0, 0, 0, 1)), at.chunk_rows).flatten(2, 3).flatten(0, 1)
+class Centres:
+    """Means as centres ``(b, cells, c)``: the tokens of a tile are compared with the cells that may be near them."""
+
+    def __init__(self, x: Tensor, tiling: Tiling, at: Tables) -> None:
+        self.at, self.channels = at, x.shape[2]
+        wide = F.pad(x if x.is_cuda else x.float(), (0, ALIGNED), value=1.0)
+        self.tiled = gather_shared(wide, at.tile_tokens).masked_fill_(at.unfilled, 0.0).flatten(0, 1)
+        self.sums = Sums(x.shape[0], at)
+
+    def mean(self, share: Tensor) -> Tensor:
+        """As of ``Products``; the channel of ones adds up what each cell got."""
+        total = self.sums(inner(share.flatten(0, 1).mT, self.tiled))
+        return total[:, :, : self.channels] / total[:, :, self.channels :][:, :, :1].clamp_min(1e-16)
+
+    def closeness(self, mean: Tensor) -> Tensor:
+        """As of ``Products``."""
+        near, shift = (gather_shared(part, self.at.tile_cells).flatten(0, 1) for part in (mean, lowered(mean)))
+        close: Tensor = closeness(self.tiled[:, :, : self.channels], near, shift).unflatten(0, (mean.shape[0], -1))
+        return close
+
+    def centres(self, mean: Tensor) -> Tensor:
+        """``(b, cells, c)``."""
+        return mean
 
 
-def _by_tile(value: Tensor, at: Tables) -> Tensor:
-    """From ``(b * chunks, overlaps * p, s)`` to ``(b, tiles, p, overlaps * s)``."""
-    rows = value.unflatten(0, (-1, at.chunk_rows.shape[0])).flatten(1, 2)
-    return gather_shared(rows, at.tile_rows).flatten(3)
+class Sums:
+    """Adds up what tiles give to their cells: bags of rows, no atomics."""
 
+    def __init__(self, b: int, at: Tables) -> None:
+        self.images = b
+        first = torch.arange(b, device=at.cell_rows.device)[:, None, None] * at.tile_cells.numel()
+        self.rows = (at.cell_rows + first).flatten(0, 1)
+        self.counts = at.cell_counts.expand(b, -1, -1).flatten(0, 1)
 
-def _add_up(given: Tensor, at: Tables) -> Tensor:
-    """What tiles give to their cells ``(b, tiles, q, c)``, to centres ``(b, cells, c)``: bags of rows, no atomics."""
-    image = torch.arange(given.shape[0], device=given.device)[:, None, None]
-    rows = (at.cell_rows + image * given[0, :, :, 0].numel()).flatten(0, 1)
-    counts = at.cell_counts.expand(given.shape[0], -1, -1).flatten(0, 1)
-    totals: Tensor = bags(given.flatten(0, 2), rows, counts).unflatten(0, (given.shape[0], -1))
-    return totals
+    def __call__(self, given: Tensor) -> Tensor:
+        """``(b * tiles, q, c)`` to ``(b, cells, c)``."""
+        total: Tensor = bags(given.flatten(0, 1), self.rows, self.counts).unflatten(0, (self.images, -1))
+        return total

@@ -58,12 +58,12 @@ def reading_weights(
     near = closeness(x, centres)
     if m <= SMALL_MAP or DENSE * top_k >= m:
         index = torch.arange(m, device=x.device).expand_as(near)
-        threshold = near.topk(top_k, dim=2).values[:, :, -1:] if top_k < m else near.new_tensor(float("-inf"))
+        if top_k < m:
+            near.masked_fill_(near < near.topk(top_k, dim=2).values[:, :, -1:], float("-inf"))
     else:
         near, index = near.topk(top_k, dim=2)
-        threshold = near[:, :, -1:]
     shift = 0.5 * x.float().square().sum(2, keepdim=True) if official else near.amax(2, keepdim=True)
-    weight = torch.where(near >= threshold, (2 * temperature * (near - shift)).exp(), 0.0)
+    weight = (2 * temperature * (near - shift)).exp()
     return index, F.normalize(weight, p=2.0 if normalize == "l2" else 1.0, dim=2, eps=1e-12)
 
 
@@ -72,12 +72,18 @@ def nearest(x: Tensor, centres: Tensor) -> Tensor:
     return closeness(x, centres).argmax(2, keepdim=True)
 
 
-def closeness(x: Tensor, centres: Tensor) -> Tensor:
+def lowered(centres: Tensor) -> Tensor:
+    """``-|s|^2 / 2``: ``(b, m, c)`` -> ``(b, m, 1)`` fp32."""
+    return centres.float().square().sum(2, keepdim=True).mul_(-0.5)
+
+
+def closeness(x: Tensor, centres: Tensor, shift: Tensor | None = None) -> Tensor:
     """``x . s - |s|^2 / 2``, that is ``(|x|^2 - |x - s|^2) / 2``: ``(b, n, c)``, ``(b, m, c)`` -> ``(b, n, m)`` fp32.
 
-    Unscaled on purpose: equal centres get equal values, so ties stay ties.
+    Unscaled on purpose: equal centres get equal values, so ties stay ties. ``shift`` is ``lowered(centres)`` where
+    that is known already.
     """
-    shift = centres.float().square().sum(2).mul_(-0.5)[:, None, :]
+    shift = (lowered(centres) if shift is None else shift).mT
     if x.is_cuda:
         return inner(x, centres.mT).add_(shift)
     with full_precision(x.device):

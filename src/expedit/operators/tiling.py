@@ -142,8 +142,17 @@ class Tiling(NamedTuple):
 
     def multiply_adds(self) -> int:
         """Of ``products``, per channel."""
-        tiles = self.h.tiles * self.w.tiles
-        return (len(self.offsets) + 1) // 2 * tiles * (self.h.longest * self.w.longest) ** 2
+        return (len(self.offsets) + 1) // 2 * self.h.tiles * self.w.tiles * (self.h.longest * self.w.longest) ** 2
+
+    def comparisons(self) -> int:
+        """Of a token and a cell that may be near it."""
+        h, w = (axis.tiles * axis.longest * axis.overlap * axis.step for axis in (self.h, self.w))
+        return h * w
+
+    def averages(self) -> int:
+        """Multiply-adds of the means of ``products`` over all cells."""
+        h, w = (axis.chunks * (axis.overlap * axis.longest) ** 2 * axis.step for axis in (self.h, self.w))
+        return h * w
 
     def products(self, tiled: Tensor, at: Tables) -> Tensor:
         """Inner products of all visitors of a chunk, ``(b * chunks, overlaps * p, overlaps * p)``.
@@ -167,12 +176,13 @@ class Tables(NamedTuple):
 
     Attributes:
         tile_tokens: ``(tiles, p)`` int64, tokens of each tile; places that it does not fill repeat one.
-        forbidden: ``(tiles, p, q)`` bool, cells that may not serve a token.
+        tile_cells: ``(tiles, q)`` int64, cells of the chunks that each tile uses; a place without one repeats one.
+        bias: ``(tiles, p, q)`` float, -inf where a cell may not serve a token; 0 elsewhere and where no token is.
         unfilled: ``(tiles, p, 1)`` bool, places that no token fills.
         pooled: ``(tiles, p, q)`` float, 1 where a cell averages a token at first.
         elsewhere: ``(tiles, p, q)`` bool, cells that a token does not lie in.
         chunk_rows: ``(chunks, overlaps, p)`` int64, where the order by tile has the rows of each chunk; one after the
-            last row where there are none.
+            last row where there is no token.
         tile_rows: ``(tiles, p, overlaps)`` int64, where the order by chunk has the rows of each tile.
         product_rows: ``(chunks, overlaps, p, overlaps)`` int64, where the products by offset have the rows of each
             chunk; likewise.
@@ -181,7 +191,8 @@ class Tables(NamedTuple):
     """
 
     tile_tokens: Tensor
-    forbidden: Tensor
+    tile_cells: Tensor
+    bias: Tensor
     unfilled: Tensor
     pooled: Tensor
     elsewhere: Tensor
@@ -236,11 +247,12 @@ def _made_tables(tiling: Tiling, device: torch.device) -> tuple[Tensor, ...]:
     both = there[:, :, None, None] & there[:, None, None, :]
     return (
         tile_tokens,
-        ~reach,
+        _candidates(tiling, device),
+        torch.where(reach | ~filled[:, :, None], 0.0, float("-inf")),
         ~filled[:, :, None],
         pooled.float(),
         ~home,
-        torch.where(there[:, :, None], chunk_rows, tiles * p * overlaps),
+        torch.where(there[:, :, None] & filled[tile], chunk_rows, tiles * p * overlaps),
         tile_rows,
         torch.where(both, product_rows, len(tiling.offsets) * tiles * p),
         cell_rows,
@@ -251,6 +263,14 @@ def _made_tables(tiling: Tiling, device: torch.device) -> tuple[Tensor, ...]:
 def _grid(down: Tensor, right: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """``(m, i)`` along one axis and ``(n, j)`` along the other, combined to ``(m * n, i * j)``."""
     return combine(down[:, None, :, None], right[None, :, None, :]).flatten(2).flatten(0, 1)
+
+
+def _candidates(tiling: Tiling, device: torch.device) -> Tensor:
+    """Cells of the chunks that each tile uses, ``(tiles, overlaps * s)``; some repeat where there are none."""
+    inside = (axis.candidates(device).clamp(0, axis.cells - 1) for axis in tiling)
+    down, right = (cell.unflatten(1, (axis.overlap, -1)) for cell, axis in zip(inside, tiling, strict=True))
+    both: Tensor = down[:, None, :, None, :, None] * tiling.w.cells + right[None, :, None, :, None, :]
+    return both.flatten(2).flatten(0, 1)
 
 
 def _cross(tiling: Tiling, down: Tensor, right: Tensor) -> Tensor:
