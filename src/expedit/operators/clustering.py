@@ -31,7 +31,12 @@ from .tiling import Tables, Tiling, gather_shared, tables
 T = TypeVar("T", bound=float | Tensor)
 
 NARROW = 1.5
-"""What a multiply-add of shares and products of tokens costs, beside one of tokens and centres."""
+"""What a multiply-add of shares and products of tokens costs, beside one of tokens and centres.
+
+From where both forms take the same time. Time of ``Centres`` over that of ``Products``, fp32, one AVX2 core: 32 x 32
+tokens in 20 x 20 cells 0.5 at 128 channels, 0.8 at 256; 37 x 37 in 26 x 26 0.7 at 128, 1.5 at 384; 40 x 40 in 28 x 28
+0.8 at 128, 1.3 at 256, 3.0 at 1,024; 30 x 30 in 15 x 15 0.7 at 384, 1.3 at 1,024. Not measured on a GPU.
+"""
 
 ALIGNED = 8
 """Channels of ones: one would do, but products of rows that begin off multiples of 8 take up to 1.4 times as long."""
