@@ -391,9 +391,12 @@ def test_hooks_that_change_tokens_or_come_before_are_refused():
 
 
 def test_masks_of_tokens_are_refused():
-    fast, given = accelerate(network("dinov2"), expedit_of("dinov2")), inputs("dinov2")
+    model, given = network("dinov2"), {**inputs("dinov2"), "attention_mask": torch.ones(1, 64).tril()}
+    with torch.no_grad():
+        if torch.equal(model(**given).last_hidden_state, model(**inputs("dinov2")).last_hidden_state):
+            pytest.skip("this version of transformers does not read the mask either")
     with pytest.raises(ValueError, match="attention_mask: an accelerated network does not follow it"):
-        fast(**given, attention_mask=torch.ones(1, 64).tril())
+        accelerate(model, expedit_of("dinov2"))(**given)
 
 
 def test_a_network_that_changes_tokens_between_blocks_is_refused():
