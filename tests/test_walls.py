@@ -1,6 +1,7 @@
 """Who may import whom, read from the source."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +140,13 @@ def test_files_and_functions_keep_to_their_budgets(path):
             first = node.body[0]
             docstring = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) is not None else 0
             assert node.end_lineno - node.lineno + 1 - docstring <= 40, node.name
+
+
+@pytest.mark.parametrize("path", files_in("cli"), ids=ids)
+def test_bars_are_made_in_one_place(path):
+    """Rich's own status and progress leave a thread behind."""
+    source = path.read_text()
+    assert path.name == "progress.py" or not re.search(r"\.status\(|\bProgress\(", source)
 
 
 @pytest.mark.parametrize("path", FILES, ids=ids)

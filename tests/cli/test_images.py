@@ -58,16 +58,21 @@ def test_the_tree_is_mirrored_and_batches_change_nothing(checkpoint, photos, tmp
     assert one == many
 
 
-def test_a_run_goes_on_where_it_was_killed(checkpoint, photos, tmp_path, capsys):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert predict(checkpoint, photos, "-o", whole, *WRITE) == 0
-    words = ["predict", checkpoint, photos, "-o", killed, *WRITE]
+def kill_in(words, state):
+    """Start a command, and kill it when its state has three lines."""
     with subprocess.Popen([sys.executable, "-m", "expedit", *map(str, words)], stderr=subprocess.DEVNULL) as process:
-        state = killed / "expedit-journal.jsonl"
         while not state.exists() or len(state.read_text().splitlines()) < 3:
             assert process.poll() is None, "it ended before it was killed"
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
+
+
+def test_a_run_goes_on_where_it_was_killed(checkpoint, photos, tmp_path, capsys):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert predict(checkpoint, photos, "-o", whole, *WRITE) == 0
+    words = ["predict", checkpoint, photos, "-o", killed, *WRITE]
+    state = killed / "expedit-journal.jsonl"
+    kill_in(words, state)
     (killed / ".expedit-0.partial").touch()
     with state.open("a") as file:
         file.write('{"image": "cut sh')  # as a kill in the middle of a line leaves it
@@ -87,12 +92,8 @@ def test_rows_that_wait_for_a_shard_survive_a_kill(checkpoint, photos, tmp_path)
     table = ("--write", "parquet", "--rows-per-shard", "7", "--batch", "2")
     assert predict(checkpoint, photos, "-o", tmp_path / "whole", *table) == 0
     words = ["predict", checkpoint, photos, "-o", tmp_path / "killed", *table]
-    with subprocess.Popen([sys.executable, "-m", "expedit", *map(str, words)], stderr=subprocess.DEVNULL) as process:
-        rows = tmp_path / "killed/expedit-rows.jsonl"
-        while not rows.exists() or len(rows.read_text().splitlines()) < 3:
-            assert process.poll() is None, "it ended before it was killed"
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
+    rows = tmp_path / "killed/expedit-rows.jsonl"
+    kill_in(words, rows)
     assert predict(*words[1:], "--resume") == 0
     whole, killed = (
         {p.name: p.read_bytes() for p in tmp_path.glob(f"{run}/**/*.parquet")} for run in ("whole", "killed")

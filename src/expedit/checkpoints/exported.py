@@ -47,10 +47,10 @@ def _pretrained(path: Path, runner: Runner, card: Card) -> ExportedPretrained:
     """A program of a network of transformers, with the processor that its metadata describe."""
     library = transformers()
     with sentence(path):
-        told = json.loads(runner.metadata["network"])
-        if not isinstance(told, dict) or told.get("family") not in FAMILIES:
+        network = json.loads(runner.metadata["network"])
+        if not isinstance(network, dict) or network.get("family") not in FAMILIES:
             raise ValueError("its metadata does not fit this version of expedit: expected a network that it knows")
-        family = FAMILIES[told["family"]]
-        high, wide = (max(int(side), 1) for side in told["patch"] or (1, 1))
-        processor = processor_of(library, told["processor"], family)
+        family = FAMILIES[network["family"]]
+        high, wide = (max(int(side), 1) for side in network["patch"] or (1, 1))
+        processor = processor_of(library, network["processor"], family)
         return ExportedPretrained(runner, processor, family, card, (high, wide))

@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from ..data.writing import write_json
     from ..recipes import measured_at
     from ..spec import parse
+    from .progress import waiting
 
     methods = [parse(spec) for spec in args.method]
     options = options_of(args)
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     published_frames, *published_size = measured_at(args.model) or (1, *nominal_size(model))
     size = tuple(args.size or published_size)
     frames = published_frames if args.frames is None else args.frames
-    with console.notes().status("counting multiply-adds"):
+    with waiting("counting multiply-adds"):
         counted = count(model, methods, size, options=options, frames=frames)
     timed: list[Timed] = []
     with threads(args.threads):

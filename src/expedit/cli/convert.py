@@ -46,12 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert, and say what was written and what was left out."""
-    from rich.console import Console
-
     from ..checkpoints.convert import convert, sizes
+    from .progress import waiting
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    with console.status("reading, checking and writing"):
+    with waiting("reading, checking and writing"):
         done = convert(
             args.checkpoint,
             args.output,

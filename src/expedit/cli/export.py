@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Literal
 
-from . import console
 from .options import add_network, add_options, options_of, positive
 from .outputs import Outputs, add_overwrite
 from .unused import refuse_unused, without_method
@@ -43,13 +42,14 @@ def run(args: argparse.Namespace) -> int:
     """Write, run what was written, compare."""
     from ..checkpoints.zoo import build
     from ..exporting.program import export
+    from .progress import waiting
 
     refuse_unused(args, without_method(args))
     outputs = Outputs(args.overwrite, (Path(args.model),))
     outputs.check_file(args.output)
     if not args.output.exists():  # weights beside a file of ours are ours, others somebody else's
         outputs.check_content(args.output.with_suffix(".bin" if args.output.suffix == ".xml" else ".onnx.data"))
-    with console.notes().status("writing, and running what was written"):
+    with waiting("writing, and running what was written"):
         done = export(
             build(args.model, revision=args.revision, task=args.task),
             args.output,

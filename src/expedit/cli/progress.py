@@ -48,6 +48,18 @@ class Bar(Progress):
 
 
 @contextmanager
+def waiting(text: str) -> Iterator[Callable[[str], None]]:
+    """A line that says what is done, until that has ended; a function that says what is done next."""
+    with Bar(to=console.notes()) as bar:
+        task = bar.add_task(text, total=None)
+
+        def show(text: str) -> None:
+            bar.update(task, description=text, refresh=True)
+
+        yield show
+
+
+@contextmanager
 def image_progress(total: int, quiet: bool = False) -> Iterator[Callable[[Tally], None]]:
     """A function that shows images done, images per second, time left and failures of ``total`` images."""
     notes = console.notes()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +12,7 @@ from .options import add_library, add_machine, add_pixels, check_device, dtype_o
 from .outputs import Outputs, add_overwrite
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from ..tuning.search import Tuned
-    from .progress import Bar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,16 +51,14 @@ def run(args: argparse.Namespace) -> int:
     from ..data.photographs import open_photographs
     from ..data.writing import write_json
     from ..tuning.search import tune
-    from .progress import Bar
+    from .progress import waiting
 
     images = open_photographs(args.images).paths[: args.limit]
     if args.output:
         Outputs(args.overwrite, (args.images, Path(args.model))).check_file(args.output)
     model = load(args.model, **library_of(args)).to(check_device(args.device), dtype_of(args))
     goals = {name: getattr(args, name) for name in ("macs", "speedup", "agreement", "confidence")}
-    with threads(args.threads), Bar(to=console.notes()) as bar:
-        task = bar.add_task("counting multiply-adds", total=None)
-        show = partial(_show_step, bar, task)
+    with threads(args.threads), waiting("counting multiply-adds") as show:
         tuned = tune(model, images, **goals, shrink=args.shrink, progress=show)
         facts = environment(args.device, dtype_of(args))
     _show(args, tuned)
@@ -72,10 +66,6 @@ def run(args: argparse.Namespace) -> int:
         write_json(args.output, {**tuned.as_json(), "model": args.model, "machine": facts}, indent=2)
         print(f"written to {args.output}")
     return 0
-
-
-def _show_step(bar: Bar, task: TaskID, text: str) -> None:
-    bar.update(task, description=text, refresh=True)
 
 
 def _show(args: argparse.Namespace, tuned: Tuned) -> None:
